@@ -15,9 +15,11 @@ from processes import as_rank, command_line, fitted, in_process, same_run, train
 from safetensors.torch import load_file
 
 import evenface as ef
+from evenface.models.backbone import Network
 from evenface.preprocessing.augmentation import to_float
 from evenface.preprocessing.store import Store
 from evenface.training.build import trained_method
+from evenface.utils.errors import InputError
 
 
 @pytest.fixture(scope="module")
@@ -47,6 +49,38 @@ def test_a_killed_run_with_a_policy_resumes_bit_for_bit(small_recipe, tmp_path, 
     assert process.exitcode == -signal.SIGKILL
     resumed = fitted(small_recipe, out=tmp_path / "run", resume=True, **often)
     same_run(fitted(small_recipe, out=tmp_path / "undisturbed", **often).folder, resumed.folder)
+
+
+def test_a_run_whose_images_grow_resumes_bit_for_bit_and_predicts_at_full_size(small_recipe, tmp_path, monkeypatch):
+    options = {"training.checkpoint_minutes": 1e-4, "training.start_size": 16}
+    process = in_process(train_and_die, 8, small_recipe, out=tmp_path / "run", **options)
+    process.join(120)
+    assert process.exitcode == -signal.SIGKILL
+    resumed = fitted(small_recipe, out=tmp_path / "run", resume=True, **options)
+    seen, forward = {True: [], False: []}, Network.forward
+
+    def watched(self, images):
+        seen[self.training].append(images.shape[-1])
+        return forward(self, images)
+
+    monkeypatch.setattr(Network, "forward", watched)
+    same_run(fitted(small_recipe, out=tmp_path / "undisturbed", **options).folder, resumed.folder)
+    steps = len(seen[True]) // 3
+    assert seen[True] == [16] * steps + [24] * steps + [32] * steps
+    assert set(seen[False]) == {32}
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"training.start_size": 32}, "training.start_size is 32, the images have 32 pixels"),
+        ({"training.start_size": 8, "network.name": "vgg11"}, "cannot be built for images of 8 pixels"),
+        ({"training.start_size": 4}, "training.start_size: .*greater than or equal to 8"),
+    ],
+)
+def test_a_first_side_that_cannot_be_is_refused(small_recipe, tmp_path, options, said):
+    with pytest.raises(InputError, match=said):
+        fitted(small_recipe, out=tmp_path / "run", **options)
 
 
 def test_ctrl_c_saves_the_step_and_says_how_to_go_on(small_recipe, tmp_path):

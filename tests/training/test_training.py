@@ -9,11 +9,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors import SafetensorError
 from torch import nn
+from torchvision.transforms.functional import resize
 
 from evenface.methods.base import Stage
+from evenface.preprocessing.augmentation import resized
 from evenface.training.batches import ImageBank, TrainingBatches, permutation, seed_step, uniforms
 from evenface.training.checkpoint import load_state, save_state, save_weights
-from evenface.training.optimizers import EMA
+from evenface.training.optimizers import EMA, image_side
 from evenface.training.trainer import stage_epochs
 from evenface.utils.errors import InputError
 
@@ -191,3 +193,22 @@ def test_the_average_is_the_recursion_written_out_and_gives_the_weights_back():
             torch.testing.assert_close(module.state_dict()[key].double(), expected[key], rtol=1e-5, atol=1e-6)
         assert int(module.num_batches_tracked) == 8
     assert torch.equal(module.weight, kept)
+
+
+@given(st.integers(8, 64), st.integers(1, 64), st.integers(1, 60))
+def test_images_grow_from_their_first_side_to_the_full_one_by_two_thirds_of_the_epochs(start, more, epochs):
+    full = start + more
+    sides = [image_side(start, full, epoch, epochs) for epoch in range(epochs)]
+    assert sides[0] == start
+    assert sides == sorted(sides)
+    assert all(side == full or (side - start) % 8 == 0 for side in sides)
+    assert all(side == full for epoch, side in enumerate(sides) if epoch >= epochs * 2 / 3)
+
+
+def test_small_images_are_those_that_torchvision_resizes_frame_by_frame():
+    clips = torch.rand(2, 3, 1, 16, 16)
+    small = resized(clips, 8)
+    for clip, own in zip(clips, small, strict=True):
+        for frame, other in zip(clip, own, strict=True):
+            torch.testing.assert_close(resize(frame, [8, 8], antialias=True), other)
+    torch.testing.assert_close(resized(clips[:, 0], 8), small[:, 0])

@@ -465,6 +465,13 @@ class Training(Section):
         20, ge=1, le=MANY, description="passes over the training samples, or as many draws with replacement"
     )
     batch_size: int = Field(64, ge=2, le=MANY, description="global batch size, over all devices")
+    start_size: int | None = Field(
+        None,
+        ge=8,
+        le=MANY,
+        description="images: side in pixels in the first epoch (progressive resizing), which grows to data.size within "
+        "the first two thirds of the epochs; data.size throughout if not set",
+    )
     sampling: Literal["none", "inverse", "effective", "reversed"] = Field(
         "none",
         description=("class-balanced sampling: by inverse frequency, effective number or squared inverse frequency"),

@@ -141,7 +141,7 @@ def build_network(
         mean, std = (
             _per_channel(value, channels) for value in (((0.5,), (0.5,)) if half else (config.mean, config.std))
         )
-        width, maps = _widths(backbone, name, channels, size)
+        width, maps = probe_widths(backbone, name, channels, size)
         common: dict[str, Any] = {
             "mean": mean,
             "std": std,
@@ -190,8 +190,8 @@ def _small_stem(backbone: nn.Module, name: str, channels: int) -> None:
     backbone.conv1, backbone.maxpool = conv, nn.Identity()
 
 
-def _widths(backbone: nn.Module, name: str, channels: int, size: int) -> tuple[int, int]:
-    # One blank image determines the widths of any family, and whether the network supports this size at all.
+def probe_widths(backbone: nn.Module, name: str, channels: int, size: int) -> tuple[int, int]:
+    """Return the widths of features and maps for one blank image; an InputError if it cannot be of this size."""
     backbone.eval()
     probe = cast(Any, backbone)
     try:

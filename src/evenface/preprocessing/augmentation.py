@@ -38,6 +38,13 @@ def augment(images: Tensor, numbers: Tensor, settings: Augment) -> Tensor:
     return _changed(images, u, settings, 1)
 
 
+def resized(images: Tensor, side: int) -> Tensor:
+    """Resize images ``(..., C, H, W)`` to a smaller side, antialiased."""
+    flat = images.flatten(0, -4) if images.ndim > 4 else images
+    small = F.interpolate(flat, (side, side), mode="bilinear", antialias=True)
+    return small.reshape(*images.shape[:-2], side, side)
+
+
 def _apply_policy(images: Tensor, numbers: Tensor, s: Augment) -> Tensor:
     """Apply torchvision's randomly chosen operations to the bytes of each image, or of all frames of a clip."""
     from torchvision.transforms import RandAugment, TrivialAugmentWide

@@ -21,7 +21,7 @@ from evenface.losses import LOSS_SELECTIONS, binary_loss_specs, build_one_vs_res
 from evenface.methods import METHODS
 from evenface.methods.base import Method, Task, TrainingPeople
 from evenface.models.backbone import HeadOnly, Network
-from evenface.models.build import check_settings
+from evenface.models.build import check_settings, probe_widths
 from evenface.models.sequence import OneVsRestNetwork, SequenceNetwork
 from evenface.runs import Run
 from evenface.utils.errors import InputError
@@ -46,6 +46,8 @@ def _check_parts(recipe: Recipe, method: type[Method]) -> None:
         usable = ", ".join(sorted(known for known, other in METHODS.items() if "sequences" in other.modalities))
         raise InputError(f"method {recipe.method.name!r} is for images, not for sequences", f"Use {usable}.")
     _check_training(training)
+    if training.start_size is not None:
+        _check_start_size(recipe, training.start_size)
     if training.cache_features:
         _check_cached_features(recipe, method)
     _check_auxiliary(recipe, method)
@@ -103,6 +105,16 @@ def _check_training(training: Training) -> None:
     for logger in training.loggers:
         if importlib.util.find_spec(logger) is None:
             raise InputError(f"the logger {logger} is not installed", "Install it: pip install 'evenface[tracking]'.")
+
+
+def _check_start_size(recipe: Recipe, side: int) -> None:
+    """Refuse progressive resizing where there are no images to resize, or a size that does not grow."""
+    if recipe.modality == "sequences" or recipe.training.cache_features:
+        raise InputError("training.start_size resizes images, and this recipe trains on numbers", "Leave it out.")
+    if side >= recipe.data.size:
+        raise InputError(
+            f"training.start_size is {side}, the images have {recipe.data.size} pixels", "Set it below data.size."
+        )
 
 
 def _check_cached_features(recipe: Recipe, method: type[Method]) -> None:
@@ -203,10 +215,13 @@ def _check_feature_maps(recipe: Recipe, method: type[Method], frames: int) -> No
 def build_model(recipe: Recipe, classes: int, frames: int = 1) -> Network:
     """Build the network of an image recipe for samples of so many frames."""
     settings = {key: value for key, value in recipe.network if key != "recurrent"}
-    data = recipe.data
-    return models.build_network(
+    data, side = recipe.data, recipe.training.start_size
+    network = models.build_network(
         classes=classes, channels=data.channels, size=data.size, seed=recipe.seed, frames=frames, **settings
     )
+    if side is not None:
+        probe_widths(network.backbone, recipe.network.name, data.channels, side)
+    return network
 
 
 def build_loss(recipe: Recipe, task: Task) -> nn.Module:

@@ -1,4 +1,4 @@
-"""Optimisers from torch and timm, learning-rate schedules, exponential moving average, early stopping."""
+"""Optimisers from torch and timm, schedules of learning rate and image size, moving average, early stopping."""
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
@@ -71,6 +71,20 @@ def rate_factor(
         share = (step - warmup) / max(1.0, epochs * steps_per_epoch - warmup)
         return settings.min_lr_ratio + (1 - settings.min_lr_ratio) * (1 + math.cos(math.pi * min(1.0, share))) / 2
     return 1.0
+
+
+def image_side(start: int, full: int, epoch: int, epochs: int) -> int:
+    """Return the side of the images of an epoch in progressive resizing: linear, in steps of 8 pixels.
+
+    Source: Tan and Le, *EfficientNetV2*, ICML 2021, section 4.3, without its schedule of regularisation.
+
+    Examples
+    --------
+    >>> [image_side(24, 48, epoch, 9) for epoch in range(9)]
+    [24, 24, 32, 32, 40, 40, 48, 48, 48]
+    """
+    grown = start + (full - start) * min(1.0, 1.5 * epoch / epochs)
+    return full if grown >= full else start + 8 * int((grown - start) / 8)
 
 
 def _reductions(losses: Sequence[float], patience: int) -> int:

@@ -21,11 +21,11 @@ from safetensors.torch import load_file
 
 from evenface.config import Recipe
 from evenface.methods.base import Method, Stage, StepContext
-from evenface.preprocessing.augmentation import augment, to_float
+from evenface.preprocessing.augmentation import augment, resized, to_float
 from evenface.runs import HISTORY, WEIGHTS
 from evenface.training.batches import Batch, TrainingBatches, seed_stage, seed_step
 from evenface.training.checkpoint import lay_out_like_parameters, load_state, save_state, save_weights
-from evenface.training.optimizers import EMA, EarlyStopping, build_optimizer, early_stopping, rate_factor
+from evenface.training.optimizers import EMA, EarlyStopping, build_optimizer, early_stopping, image_side, rate_factor
 from evenface.training.prediction import larger_is_better
 from evenface.training.run_records import Logger, epoch_heading, epoch_line
 from evenface.utils.errors import InputError
@@ -156,7 +156,10 @@ class Trainer:
     def _augmented(self, batch: Batch) -> torch.Tensor:
         if batch.images.is_floating_point():  # features, which have no pixels to change
             return batch.images
-        return augment(to_float(batch.images), batch.numbers, self.recipe.augment)
+        images = augment(to_float(batch.images), batch.numbers, self.recipe.augment)
+        start, full, epochs = self.recipe.training.start_size, images.shape[-1], self.recipe.training.epochs
+        side = full if start is None else image_side(start, full, self.state.epoch, epochs)
+        return images if side == full else resized(images, side)
 
     def _step_context(self, batch: Batch) -> StepContext:
         epoch, step, epochs = self.state.epoch, self.state.step, self.recipe.training.epochs
