@@ -73,6 +73,8 @@ def fit_images(run: Run, recipe: Recipe) -> None:
     fabric = launch_fabric(training, resumed_precision, uses_all_parameters=method.uses_all_parameters)
     implied = prior_of_method(method, training, counts)
     metadata = run_metadata(data, implied, str(fabric.device), fabric.strategy.precision.precision)
+    if network.load_report is not None and network.load_report.pretraining is not None:
+        metadata["pretraining"] = network.load_report.pretraining
     if fabric.is_global_zero:
         _begin(run, data, metadata, network)
         parameters = sum(weights.numel() for weights in network.parameters())

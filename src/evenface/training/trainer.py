@@ -97,7 +97,8 @@ class Trainer:
             for logger in self.loggers:
                 stack.callback(logger.close)
             if self.fabric.is_global_zero and self.state.epoch < epochs:
-                bar.say(epoch_heading(validated=self.validate is not None, metric=self.shown))
+                validated, measures = self.validate is not None, self.method.measures
+                bar.say(epoch_heading(validated=validated, metric=self.shown, measures=measures))
             while self.state.epoch < epochs and not self._early_stopping().stop:
                 self._train_epoch(bar, interrupt)
             if interrupt.pressed:
@@ -202,6 +203,7 @@ class Trainer:
             "epoch": state.epoch + 1,
             "lr": self.optimizer.param_groups[0]["lr"],
             "train_loss": state.loss_sum / self.batches.steps,
+            **self.method.end_epoch(),
             **self._validation_metrics(),
             "images_per_second": round(speed, 1),
         }
@@ -239,7 +241,8 @@ class Trainer:
         selects = self.validate is not None and self.recipe.training.checkpoint != "last"
         best = selects and self._early_stopping().best_epoch == self.state.epoch - 1
         epochs = self.recipe.training.epochs
-        bar.say(epoch_line(row, epochs, metric=self.shown, best="best" if best else ""))
+        measures = self.method.measures
+        bar.say(epoch_line(row, epochs, metric=self.shown, measures=measures, best="best" if best else ""))
 
     def _early_stopping(self) -> EarlyStopping:
         """Return the best epoch of the last stage, the only one that weights are selected in, and whether to stop."""

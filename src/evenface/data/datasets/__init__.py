@@ -51,6 +51,7 @@ DATASETS: Registry[str] = Registry(
         "synthetic-clips": "synthetic:read_clips",
         "synthetic-demo": "synthetic:read_demo",
         "unbc": "unbc:read",
+        "unlabelled": "folder:read_unlabelled",
         "xite": "xite:read",
     },
 )
