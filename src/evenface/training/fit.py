@@ -81,6 +81,8 @@ def fit_images(run: Run, recipe: Recipe) -> None:
         for line in start_lines(metadata, f"{recipe.network.name}, {parameters:,} parameters"):
             say(line)
     bank = _image_bank(data, fabric, network)
+    if fabric.is_global_zero and bank.placement:
+        run.log(bank.placement)
     trainer = _build_trainer(fabric, method, bank, data, run)
     notes = trainer.fit()
     predicted = _predict(fabric, method, bank, training, data)
