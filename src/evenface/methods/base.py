@@ -247,6 +247,8 @@ class Method(nn.Module, ABC):
         options, as many networks of sequences are trained as one.
     cached_features : bool
         Whether it can learn from features that a frozen backbone computed once; not if it changes images itself.
+    compiles : bool
+        Whether its network may be compiled for training; not if a step changes what the network computes, by hooks.
     needs_maps : bool
         Whether it needs the network's last maps of single images.
     needs_votes : bool
@@ -289,6 +291,7 @@ class Method(nn.Module, ABC):
     takes_auxiliary: bool = False
     modalities: tuple[Modality, ...] = ("images", "clips")
     cached_features: bool = True
+    compiles: bool = True
     needs_maps: bool = False
     needs_votes: bool = False
     needs_ordered_classes: bool = False

@@ -48,6 +48,7 @@ class ManifoldMixup(Mixup):
     """
 
     modalities = ("images",)
+    compiles = False
 
     def __init__(
         self, network: nn.Module, loss: nn.Module, alpha: float = 2.0, stages: int = 2, *, pooled: bool = False

@@ -15,6 +15,7 @@ from evenface.runs import AUXILIARY, FACTS, PREDICTIONS, VALIDATION, Run
 from evenface.training.batches import ImageBank, TrainingBatches
 from evenface.training.build import build_method, build_model, check_recipe
 from evenface.training.class_prior import prior_of_method
+from evenface.training.compilation import check_compiler
 from evenface.training.data import (
     TrainingData,
     auxiliary_predictions,
@@ -52,9 +53,10 @@ def fit_images(run: Run, recipe: Recipe) -> None:
     check_recipe(recipe)
     # A run that was interrupted resumes in the precision that it began with, on other hardware too.
     resumed_precision = run.precision if (run.folder / FACTS).is_file() else None
-    choose_accelerator(recipe.training, resumed_precision)  # before hours of preparation
+    accelerator = choose_accelerator(training := recipe.training, resumed_precision)  # before hours of preparation
+    check_compiler(training.compile, accelerator)
     keep_freed_memory()
-    data, training = TrainingData(recipe), recipe.training
+    data = TrainingData(recipe)
     network = build_model(recipe, len(data.listed.outputs), data.planned_frames)  # likewise
     data.check()
     manifest, counts = data.manifest, data.counts

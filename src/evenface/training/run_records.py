@@ -86,7 +86,8 @@ def start_lines(metadata: Mapping[str, Any], network: str) -> list[str]:
         f"subjects  {', '.join(subjects) or 'unknown: the same people may be in training and test set'}",
         f"{what:<10}{', '.join(f'{name} {count:,}' for name, count in zip(classes, counts['train'], strict=True))}",
         f"network   {network}; method {recipe.method.name}, loss {metadata['loss']}",
-        f"training  {recipe.training.epochs} epochs on {metadata['device']} in {metadata['precision']}",
+        f"training  {recipe.training.epochs} epochs on {metadata['device']} in {metadata['precision']}"
+        + (", compiled in the first step, which takes longer" if recipe.training.compile != "none" else ""),
     ]
 
 

@@ -25,6 +25,7 @@ from evenface.preprocessing.augmentation import augment, resized, to_float
 from evenface.runs import HISTORY, WEIGHTS
 from evenface.training.batches import Batch, TrainingBatches, seed_stage, seed_step
 from evenface.training.checkpoint import lay_out_like_parameters, load_state, save_state, save_weights
+from evenface.training.compilation import CompiledForward
 from evenface.training.optimizers import EMA, EarlyStopping, build_optimizer, early_stopping, image_side, rate_factor
 from evenface.training.prediction import larger_is_better
 from evenface.training.run_records import Logger, epoch_heading, epoch_line
@@ -80,6 +81,7 @@ class Trainer:
         self.monitor, self.shown = monitor or recipe.training.monitor, shown
         method.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.model, self.optimizer = fabric.setup(method, build_optimizer([method], recipe.optimizer))
+        self.compiled = CompiledForward(method.network, recipe.training.compile)
         self._fresh_optimizer = self.optimizer.state_dict()
         self.ema = EMA(method, recipe.training.ema_decay)
         self.stages = stage_epochs(method.stages, recipe.training.epochs)
@@ -126,7 +128,8 @@ class Trainer:
         seed_step(self.recipe.seed, state.epoch, state.step, self.fabric.global_rank)
         self.optimizer.zero_grad(set_to_none=True)
         images, self.method.ctx = self._augmented(batch), self._step_context(batch)
-        loss = self.model(images, batch.targets).mean()
+        with self.compiled.applied():
+            loss = self.model(images, batch.targets).mean()
         self._unread[state.step] = loss.detach()
         self.fabric.backward(loss)
         self._clip_gradients()
