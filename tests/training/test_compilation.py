@@ -129,6 +129,8 @@ def test_a_compiler_that_fails_ends_in_a_sentence_and_other_errors_stay(monkeypa
     ("settings", "message"),
     [
         ({"method.name": "manifold-mixup"}, "method 'manifold-mixup' changes the network in each step"),
+        ({"training.devices": 2}, "training.compile is for one device"),
+        ({"training.nodes": 2}, "training.compile is for one device"),
         ({"network.gradient_checkpointing": True}, "network.gradient_checkpointing cannot be combined"),
         ({"network.name": "recurrent", "data.sequences.source": "mesh"}, "training.compile has no effect on seq"),
     ],

@@ -215,7 +215,7 @@ def test_a_reading_is_seen_by_the_test_itself(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("overrides", [{}, {"optimizer.clip_norm": 1.0, "training.ema_decay": 0.9}, ALL_CHANGES])
-@pytest.mark.parametrize("optimizer", ["adamw", "sgd", "lamb"])
+@pytest.mark.parametrize("optimizer", ["adamw", "adam", "sgd", "lamb", "adabelief"])
 def test_steps_between_readings_read_nothing_and_the_reading_reads_once(tmp_path, monkeypatch, optimizer, overrides):
     monkeypatch.setattr(trainer_module, "READ_EVERY", 3)
     made, _ = trainer(tmp_path, **{"optimizer.name": optimizer, **overrides})

@@ -60,7 +60,7 @@ class CompiledForward:
 
 
 def check_compilable(recipe: Recipe) -> None:
-    """Refuse ``training.compile`` with a method or a network that changes from step to step."""
+    """Refuse ``training.compile`` with what compiled code cannot follow, and on several devices."""
     if recipe.training.compile == "none":
         return
     if not METHODS[recipe.method.name].compiles:
@@ -69,11 +69,14 @@ def check_compilable(recipe: Recipe) -> None:
             "would not see",
             WITHOUT,
         )
+    if recipe.training.devices * recipe.training.nodes > 1:
+        raise InputError(
+            "training.compile is for one device", f"Set training.devices: 1 and training.nodes: 1. {WITHOUT}"
+        )
     if recipe.network.gradient_checkpointing:
         raise InputError(
-            "training.compile and network.gradient_checkpointing cannot be combined: torch.compile chooses itself what "
-            "it recomputes",
-            "Set one of them to none or false.",
+            "training.compile and network.gradient_checkpointing cannot be combined",
+            "Set network.gradient_checkpointing: false, or training.compile: none.",
         )
 
 
