@@ -58,11 +58,11 @@ def plain_steps(
     forward = model if mode == "none" else torch.compile(model, mode=mode)
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, weight_decay=0.05)
     low = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}.get(settings.precision)
-    scaler = torch.amp.GradScaler(settings.accelerator, enabled=low is torch.float16)  # type: ignore[attr-defined]
+    scaler = torch.amp.GradScaler(settings.accelerator, enabled=low is torch.float16)
     criterion, total = nn.CrossEntropyLoss(), 0.0
     pixels, classes = torch.from_numpy(images[:, 0]).permute(0, 3, 1, 2).contiguous(), torch.from_numpy(labels)
     while True:
-        for rows in torch.randperm(len(pixels)).split(settings.batch_size):
+        for rows in torch.split(torch.randperm(len(pixels)), settings.batch_size):
             batch, targets = pixels[rows].to(device).float() / 255, classes[rows].to(device)
             flips = torch.rand(len(batch), 1, 1, 1, device=device) < 0.5
             batch = (torch.where(flips, batch.flip(-1), batch) - 0.5) / 0.5

@@ -46,7 +46,7 @@ class CompiledForward:
             yield
             return
         if self._graphs:
-            torch.compiler.cudagraph_mark_step_begin()
+            torch.compiler.cudagraph_mark_step_begin()  # type: ignore[no-untyped-call]
         self.network.forward = self._forward
         try:
             yield
