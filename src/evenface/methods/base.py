@@ -248,7 +248,8 @@ class Method(nn.Module, ABC):
     cached_features : bool
         Whether it can learn from features that a frozen backbone computed once; not if it changes images itself.
     compiles : bool
-        Whether its network may be compiled for training; not if a step changes what the network computes, by hooks.
+        Whether its network may be compiled for training; not if a step changes what the network computes, by hooks, or
+        gives it another number of images.
     needs_maps : bool
         Whether it needs the network's last maps of single images.
     needs_votes : bool

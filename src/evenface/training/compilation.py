@@ -15,6 +15,8 @@ from evenface.methods import METHODS
 from evenface.utils.errors import InputError
 
 WITHOUT = "Set training.compile: none."
+SHAPES = 64
+"""Shapes and modes that one network is compiled for before torch would go on without compiling."""
 OLDEST_CAPABILITY = (7, 0)
 """CUDA compute capability that Triton, which torch.compile writes its GPU code in, needs."""
 
@@ -32,11 +34,16 @@ class CompiledForward:
     Notes
     -----
     Validation and prediction outside :meth:`applied` use the network as it is, like a model that is loaded from a run.
+    Each size of images is compiled by itself: what is computed does not depend on the sizes seen before, which a
+    resumed run has not seen.
     """
 
     def __init__(self, network: nn.Module, setting: str) -> None:
         self.network = network
-        self._forward = None if setting == "none" else torch.compile(network.forward, mode=setting)
+        self._forward = None
+        if setting != "none":
+            self._forward = torch.compile(network.forward, mode=setting, dynamic=False)
+            torch._dynamo.config.recompile_limit = SHAPES
         self._graphs = setting == "reduce-overhead"
 
     @contextmanager
@@ -65,8 +72,8 @@ def check_compilable(recipe: Recipe) -> None:
         return
     if not METHODS[recipe.method.name].compiles:
         raise InputError(
-            f"training.compile: method {recipe.method.name!r} changes the network in each step, which compiled code "
-            "would not see",
+            f"training.compile: method {recipe.method.name!r} changes the network, or the number of images, from step "
+            "to step, which compiled code cannot follow",
             WITHOUT,
         )
     if recipe.training.devices * recipe.training.nodes > 1:
