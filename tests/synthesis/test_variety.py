@@ -4,14 +4,25 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from PIL import Image
 
+from evenface.preprocessing.detect_align import find_faces
 from evenface.synthesis.actions import AUS, LABELS, action_units
 from evenface.synthesis.geometry import State, build_head, deform
 from evenface.synthesis.head import PARTS, load_head
+from evenface.synthesis.images import draw_faces
 from evenface.synthesis.people import make_person
 from evenface.synthesis.props import Cover, Glasses, Hand, Props
 from evenface.synthesis.renderer import Renderer, Scene
-from evenface.synthesis.variety import HAND_SHARES, VARIANTS, compose_varied_face, draw_props, vary_person
+from evenface.synthesis.variety import (
+    HAND_SHARES,
+    TIGHT_SCALE,
+    TIGHT_SHIFT,
+    VARIANTS,
+    compose_varied_face,
+    draw_props,
+    vary_person,
+)
 
 
 def rows_of(part):
@@ -108,3 +119,14 @@ def test_hands_are_drawn_at_the_rate_of_the_class():
     for label in ("fear", "happy"):
         share = np.mean([draw_props(label, rng).hand is not None for _ in range(2000)])
         assert share == pytest.approx(HAND_SHARES[label], abs=0.03)
+
+
+def test_tight_faces_are_varied_ones_enlarged_about_the_middle():
+    varied, tight = (draw_faces({"neutral": 3}, people=3, size=96, look=look) for look in ("varied", "tight"))
+    distances, heights = [], []
+    for one, other in zip(varied.images, tight.images, strict=True):
+        eyes = [np.array(find_faces(Image.fromarray(image), "mediapipe")[0].eyes) / 96 for image in (one, other)]
+        distances.append(np.linalg.norm(eyes[1][0] - eyes[1][1]) / np.linalg.norm(eyes[0][0] - eyes[0][1]))
+        heights.append(eyes[1][:, 1].mean() - (0.5 + TIGHT_SCALE * (eyes[0][:, 1].mean() - 0.5)))
+    assert np.median(distances) == pytest.approx(TIGHT_SCALE, rel=0.03)
+    assert np.median(heights) == pytest.approx(TIGHT_SHIFT, abs=0.01)

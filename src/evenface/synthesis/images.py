@@ -15,7 +15,7 @@ from evenface.synthesis.actions import AUS, LABELS
 from evenface.synthesis.geometry import Light, Pose, State
 from evenface.synthesis.people import Person, draw_colour, draw_expression, make_person
 from evenface.synthesis.renderer import Renderer, Scene
-from evenface.synthesis.variety import compose_varied_face, vary_person
+from evenface.synthesis.variety import compose_varied_face, tighten, vary_person
 from evenface.utils.errors import InputError
 from evenface.utils.files import atomic_write, write_json
 from evenface.utils.progress import progress
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-Look = Literal["plain", "varied"]
+Look = Literal["plain", "varied", "tight"]
 Counts = Mapping[str, int] | Sequence[Mapping[str, int]]
 
 
@@ -204,8 +204,9 @@ def make_faces(
     workers : int, default=1
         Number of processes, which does not change the images. With more than 1, a script needs
         ``if __name__ == "__main__"``, as required by Python's ``spawn``.
-    look : {"plain", "varied"}, default="plain"
-        Looks of a laboratory; or closer to photographs from the web, see :mod:`evenface.synthesis.variety`.
+    look : {"plain", "varied", "tight"}, default="plain"
+        Looks of a laboratory; or closer to photographs from the web, see :mod:`evenface.synthesis.variety`; or the same
+        with the tight framing of images that were cropped to faces.
 
     Returns
     -------
@@ -290,8 +291,9 @@ def draw_faces(
         Height and width in pixels.
     seed : int, default=0
         Seed of the population and of everything drawn from it.
-    look : {"plain", "varied"}, default="plain"
-        Looks of a laboratory; or closer to photographs from the web, see :mod:`evenface.synthesis.variety`.
+    look : {"plain", "varied", "tight"}, default="plain"
+        Looks of a laboratory; or closer to photographs from the web, see :mod:`evenface.synthesis.variety`; or the same
+        with the tight framing of images that were cropped to faces.
 
     Returns
     -------
@@ -330,10 +332,11 @@ def _check(size: int, seed: int, look: str) -> None:
 def compose(seed: int, sample: FacePlan, look: Look = "plain") -> tuple[Person, State, Scene]:
     """Draw person, state and scene of one image."""
     person = make_person(seed, sample.person)
-    if look == "varied":
-        person = vary_person(person)
-        return person, *compose_varied_face(person, sample.label, sample.number)
-    return person, *compose_face(person, sample)
+    if look == "plain":
+        return person, *compose_face(person, sample)
+    person = vary_person(person)
+    state, scene = compose_varied_face(person, sample.label, sample.number)
+    return person, state, tighten(scene) if look == "tight" else scene
 
 
 def _write(folder: Path, seed: int, size: int, look: Look, samples: Sequence[FacePlan]) -> int:

@@ -139,6 +139,17 @@ def compose_varied_face(person: Person, label: str, number: int) -> tuple[State,
     return State(units, pose, gaze, light, strong=True), scene
 
 
+# Scale about the middle of the image, and shift down, by which the eyes of varied faces are on average where those of
+# FER2013 (Training) are, and as far apart: 0.37 of the side, at 0.39 of the height.
+TIGHT_SCALE, TIGHT_SHIFT = 1.12, 0.02
+
+
+def tighten(scene: Scene) -> Scene:
+    """Return a scene of a varied face with the framing of images that were cropped to faces."""
+    right, up = scene.shift
+    return replace(scene, zoom=TIGHT_SCALE * scene.zoom, shift=(TIGHT_SCALE * right, TIGHT_SCALE * up - TIGHT_SHIFT))
+
+
 # Where a hand may be (x, y of the finger tips on the average head, direction of the fingers), and its share by class.
 HANDS = (
     (0.55, 7.0, 80), (-0.55, 7.0, 100), (0.1, 6.75, 75), (-0.1, 6.75, 105), (0.35, 6.55, 60), (-0.35, 6.55, 120),

@@ -82,7 +82,7 @@ def read(
     render_size: int | None = None,
     seed: int = 0,
     workers: int = 1,
-    look: Literal["plain", "varied"] = "plain",
+    look: Literal["plain", "varied", "tight"] = "plain",
 ) -> Manifest:
     """Render synthetic faces, or load those rendered before with the same settings.
 
@@ -107,9 +107,9 @@ def read(
         Seed of people, expressions, poses, light and backgrounds.
     workers : int, default=1
         Number of rendering processes; the images do not depend on it.
-    look : {"plain", "varied"}, default="plain"
-        As in a laboratory; or strong and mixed expressions, tight framing, hard light, children, glasses, hats and
-        hands, closer to photographs from the web.
+    look : {"plain", "varied", "tight"}, default="plain"
+        As in a laboratory; or strong and mixed expressions, hard light, children, glasses, hats and hands, closer to
+        photographs from the web; or the same framed as tightly as images that were cropped to faces.
 
     Returns
     -------
