@@ -48,7 +48,6 @@ if TYPE_CHECKING:
     from evenface.studies.run import StudyResult
     from evenface.training import calibrate as calibration
     from evenface.training import data
-    from evenface.training.pretraining import Pretraining
 else:  # predicting does without what these import
     summaries = LazyModule("evenface.reporting.summaries")
     calibration = LazyModule("evenface.training.calibrate")
@@ -88,7 +87,7 @@ def prepare(
         from evenface.reporting.contact_sheets import write_contact_sheets
 
         write_contact_sheets(manifest, target_of(manifest, **data.preparation(settings)), folder)
-    return data.prepare_store(settings, manifest)
+    return data.prepare_training(settings, manifest)
 
 
 @needs("torch", "pandas", "pyarrow", "scipy")
@@ -110,8 +109,7 @@ def train(
         Name of a shipped recipe, YAML file, run folder, or the content of a recipe. For a folder or table of your own,
         see :func:`train_folder`.
     start : str or Path, optional
-        Start from the weights of this run folder, of this folder of :func:`pretrain`, or of the bundled model
-        ``evenface-synthetic``, with its network.
+        Start from the weights of this run folder, or of the bundled model ``evenface-synthetic``, with its network.
     out : str or Path, optional
         Run folder; by default ``runs/`` with the name of the recipe and the overrides, and a number (``-2``) where a
         finished run has that name.
@@ -155,7 +153,7 @@ def start_settings(start: str | Path) -> dict[str, Any]:
     Parameters
     ----------
     start : str or Path
-        Name of the bundled model, a run folder, or the folder of a pretraining.
+        Name of the bundled model, or a run folder.
 
     Returns
     -------
@@ -168,14 +166,10 @@ def start_settings(start: str | Path) -> dict[str, Any]:
         If there is no such model, or its network is not one of images.
     """
     from evenface.models.weights import FOLDER
-    from evenface.training.pretraining import Pretraining
 
     name = str(start)
     if (FOLDER / f"{name}.safetensors").is_file():
         recipe, weights = load_recipe(name), name
-    elif Pretraining(user_path(start)).begun:
-        pretraining = Pretraining.open(start)
-        recipe, weights = pretraining.recipe, str(pretraining.weights.resolve())
     elif user_path(start).is_dir():
         run = Run.open(start)
         recipe, weights = run.recipe, str(run.weights.resolve())
@@ -188,58 +182,6 @@ def start_settings(start: str | Path) -> dict[str, Any]:
     inputs = {key: getattr(recipe.data, key) for key in ("size", "channels")}
     settings = {"network": network | {"weights": weights}, "data": inputs}
     return {f"{section}.{key}": value for section, part in settings.items() for key, value in part.items()}
-
-
-@needs("torch", "pandas", "pyarrow")
-def pretrain(
-    data: str | Path,
-    out: str | Path,
-    *,
-    epochs: int | None = None,
-    network: str | None = None,
-    size: int | None = None,
-    batch_size: int | None = None,
-    seed: int | None = None,
-    device: Literal["auto", "cpu", "cuda"] | None = None,
-    resume: bool = False,
-    **overrides: Any,
-) -> Pretraining:
-    """Pretrain a backbone on images without labels by SimSiam; a training starts from its weights.
-
-    Parameters
-    ----------
-    data : str or Path
-        Folder of images at any depth, labelled or not, or a table or Hugging Face dataset of images. Labels are not
-        used. Where there are folders or a column of splits, validation and test images are left out.
-    out : str or Path
-        Output folder.
-    epochs, network, size, batch_size, seed, device : optional
-        ``training.epochs`` (100), ``network.name`` (``compact_vgg_16``), ``data.size`` (by the images),
-        ``training.batch_size`` (256), ``seed`` (0) and ``training.accelerator`` (``auto``).
-    resume : bool, default=False
-        Resume the interrupted pretraining in that folder. On a CPU the weights are bit-identical to those of an
-        uninterrupted one. A finished pretraining is returned as it is.
-    **overrides
-        Further settings by dotted key, as of :func:`train`: ``**{"augment.zoom": 0.4}``.
-
-    Returns
-    -------
-    Pretraining
-
-    Raises
-    ------
-    InputError
-        If there are no images, or fewer than a batch, a setting is invalid or has no effect, or ``out`` holds something
-        else.
-    """
-    from evenface.training import pretraining
-
-    named = {"training.epochs": epochs, "network.name": network, "data.size": size, "training.batch_size": batch_size}
-    named |= {"seed": seed, "training.accelerator": device}
-    given = {key: value for key, value in named.items() if value is not None}
-    if twice := given.keys() & overrides.keys():
-        raise InputError(f"{min(twice)} is given twice", "Leave out the option or the setting.")
-    return pretraining.pretrain(data, out, {**overrides, **given}, resume=resume)
 
 
 def _settings_for(
@@ -483,6 +425,10 @@ def check_data(
     return findings
 
 
+DRAWN_UNCHECKED = "faces of data.synthetic are not among the samples: they are drawn for the training set alone"
+"""Note of a check of data that training adds drawn faces to."""
+
+
 def _leakage_of(settings: Recipe, messages: Sequence[str], *, official: bool) -> tuple[LeakageReport, Store]:
     """Check the data of a recipe, in its official sets, or split by its protocol; return the store too."""
     from evenface.data.leakage import check_leakage
@@ -503,7 +449,8 @@ def _leakage_of(settings: Recipe, messages: Sequence[str], *, official: bool) ->
         quarantine=store.quarantine,
         pseudo_subjects=people,
     )
-    return replace(findings, notes=(*messages, *store.manifest.notes)), store
+    drawn = [DRAWN_UNCHECKED] if any(settings.data.synthetic.values()) else []
+    return replace(findings, notes=(*messages, *store.manifest.notes, *drawn)), store
 
 
 def _write_tables(folder: Path | None, tables: Mapping[str, pd.DataFrame]) -> None:
@@ -615,8 +562,7 @@ def train_folder(
     recipe : str, Path or mapping, optional
         Recipe whose data are replaced by these. Not with ``auto``.
     start : str or Path, optional
-        Start from the weights of this run folder, of this folder of :func:`pretrain`, or of the bundled model
-        ``evenface-synthetic``, with its network.
+        Start from the weights of this run folder, or of the bundled model ``evenface-synthetic``, with its network.
     out : str or Path, optional
         Output folder; by default ``runs/`` with the names of data and method, and a number where a finished run has
         that name.

@@ -68,7 +68,7 @@ LASTING = (RECIPE, SPLIT, HISTORY, WEIGHTS, "last.safetensors", "search.csv")
 AGAIN = "Bring back a copy of the run, or train it again."
 PLACE = (
     "data.root",
-    *(f"training.{key}" for key in ("accelerator", "compile", "devices", "nodes", "loggers", "checkpoint_minutes")),
+    *(f"training.{key}" for key in ("accelerator", "devices", "nodes", "loggers", "checkpoint_minutes")),
 )
 """Settings for the place of execution, which may change when a run is resumed."""
 
@@ -326,8 +326,13 @@ class Run:
 
     @property
     def split(self) -> pd.DataFrame:
-        """A row per sample: ``sample``, ``label``, ``subject``, ``row`` in the store, ``side``, attributes."""
-        return read_frame(self.file(SPLIT), ("sample", "label", "subject", "row", "side"), AGAIN)
+        """A row per sample: ``sample``, ``label``, ``subject``, ``row`` in the store, ``side``, attributes.
+
+        Faces that were drawn for training (``data.synthetic``) are in the file alone, as they are in no store of the
+        run's data.
+        """
+        split = read_frame(self.file(SPLIT), ("sample", "label", "subject", "row", "side"), AGAIN)
+        return split[~split["synthetic"]].drop(columns="synthetic") if "synthetic" in split else split
 
     @cached_property
     def facts(self) -> dict[str, Any]:
@@ -369,7 +374,7 @@ class Run:
         """
         if (self.folder / FACTS).is_file():
             # The store's folder is named by a digest of the images' bytes.
-            before, now = ((known["manifest"], Path(known["store"]).name) for known in (self.facts, facts))
+            before, now = (_data_of(known) for known in (self.facts, facts))
             if before != now:
                 raise InputError(
                     f"the data of the run {self.folder} has changed since it began",
@@ -434,6 +439,12 @@ class Run:
                 file.write(f"{moment}  {text}\n")
         except OSError as error:
             raise disk_error(error, self.folder / LOG) from error
+
+
+def _data_of(facts: Mapping[str, Any]) -> list[str]:
+    """Return what identifies the samples of a run, and the faces that were drawn for it."""
+    stores = [facts["store"], *([facts["synthetic"]["store"]] if "synthetic" in facts else [])]
+    return [facts["manifest"], *(Path(store).name for store in stores)]
 
 
 def _of_classes(predictions: AnyPredictions, folder: Path) -> Predictions:

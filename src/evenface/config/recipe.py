@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BeforeValidator, Field, NonNegativeInt, field_validator, model_validator
+from pydantic import BeforeValidator, Field, NonNegativeInt, model_validator
 
 from evenface.config.section import MANY, SEED, Deviations, OpenSection, Section
 
@@ -113,6 +113,11 @@ def _listed(value: Any) -> Any:
     return (value,) if isinstance(value, str) else value
 
 
+def _with_text_names(counts: Any) -> Any:
+    """Take classes that are named by digits, which YAML reads as numbers."""
+    return {str(name): count for name, count in counts.items()} if isinstance(counts, dict) else counts
+
+
 class Baseline(Section):
     """Person baseline: inputs are relative to what is usual for each person."""
 
@@ -184,6 +189,11 @@ class Data(OpenSection):
         description="classes: columns of numbers that a second head of the network predicts beside the class, such as "
         "[AU6, AU12]. Missing values are left out of loss and metrics",
     )
+    synthetic: Annotated[dict[str, Annotated[int, Field(ge=0, le=MANY)]], BeforeValidator(_with_text_names)] = Field(
+        {},
+        description="images of expressions: number of faces of synthetic people that are drawn and added to the "
+        "training samples of a class, such as {fear: 500}, after any induced imbalance; never to validation or test",
+    )
     size: int = Field(112, ge=32, le=1024, description="side of the preprocessed square images, in pixels")
     channels: Literal[1, 3] = Field(3, description="1 for grey, 3 for colour")
     faces: FaceCrop = Field(FaceCrop(), description="face detection and alignment")
@@ -205,7 +215,7 @@ class Imbalance(Section):
         allow_inf_nan=False,
         description="imbalance ratio: largest class over smallest, with counts n = n_i u^i in descending order",
     )
-    counts: dict[str, NonNegativeInt] | None = Field(
+    counts: Annotated[dict[str, NonNegativeInt] | None, BeforeValidator(_with_text_names)] = Field(
         None, description="samples to keep per class, by name; other classes keep all"
     )
     by: Literal["samples", "subjects"] = Field(
@@ -219,12 +229,6 @@ class Imbalance(Section):
         "train",
         description="train: training set only; all: also the test set, as in some papers, marked in all results",
     )
-
-    @field_validator("counts", mode="before")
-    @classmethod
-    def _names(cls, counts: Any) -> Any:
-        """Take classes that are named by digits, which YAML reads as numbers."""
-        return {str(name): count for name, count in counts.items()} if isinstance(counts, dict) else counts
 
     @model_validator(mode="after")
     def _one_of_two(self) -> "Imbalance":
@@ -272,7 +276,11 @@ class Protocol(Section):
         ),
     )
     seed: int = Field(
-        0, ge=0, le=SEED, description="seed of the split and of the induced imbalance, independent of the run's seed"
+        0,
+        ge=0,
+        le=SEED,
+        description="seed of the split, of the induced imbalance and of the faces of data.synthetic, independent of "
+        "the run's seed",
     )
     cohorts: int = Field(1, ge=1, le=MANY, description="number of disjoint groups of subjects; a run uses one of them")
     cohort: int = Field(0, ge=0, le=MANY, description="index of the group that the run uses")
@@ -518,10 +526,6 @@ class Training(Section):
         description="auto: bf16-mixed on hardware with bfloat16 units, otherwise 32-true; recorded in the run",
     )
     accelerator: Literal["auto", "cpu", "cuda"] = Field("auto", description="device type; auto: a GPU if there is one")
-    compile: Literal["none", "default", "reduce-overhead"] = Field(
-        "none",
-        description="images: compile the network for training by torch.compile; reduce-overhead: replay CUDA graphs",
-    )
     devices: int = Field(1, ge=1, le=65536, description="devices of each node; on the CPU, processes")
     nodes: int = Field(1, ge=1, le=65536, description="machines that train together")
     checkpoint_minutes: float = Field(

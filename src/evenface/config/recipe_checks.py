@@ -45,10 +45,29 @@ PLACES = ("training.devices", "training.nodes", "training.checkpoint_minutes")
 
 def check_modality(recipe: Recipe) -> None:
     """Refuse keys that have no effect on the modality of the recipe."""
+    _check_synthetic(recipe)
     if recipe.modality == "sequences":
         _check_sequences(recipe)
     else:
         _check_images(recipe)
+
+
+def _check_synthetic(recipe: Recipe) -> None:
+    """Refuse drawn faces where they cannot be training samples, as far as that is known without the data."""
+    data = recipe.data
+    if not any(data.synthetic.values()):
+        return
+    remove = "Remove data.synthetic."
+    if recipe.modality == "sequences":
+        raise InputError("data.synthetic draws images of faces, and this network learns from sequences", remove)
+    if data.targets or data.task not in ("auto", "classification"):
+        raise InputError("data.synthetic adds faces to classes of expressions, and none are predicted", remove)
+    if data.baseline.kind != "none":
+        raise InputError(
+            f"data.synthetic has no samples that a baseline of its people could be computed from, and data.baseline is "
+            f"{data.baseline.kind}",
+            "Remove one of them.",
+        )
 
 
 def _check_sequences(recipe: Recipe) -> None:
@@ -72,7 +91,6 @@ def _instead(section: str, key: str) -> str:
         "network.dropout": "Set network.recurrent.dropout.",
         "network.norm": "Set network.recurrent.norm.",
         "network.temporal": "Set network.recurrent: kind, hidden.",
-        "training.compile": "Remove it: networks of sequences are trained together by operations of their own.",
         "training.devices": "Remove it: networks of sequences are trained together on one device.",
         "training.nodes": "Remove it: networks of sequences are trained together on one device.",
     }.get(f"{section}.{key}", "")

@@ -358,7 +358,7 @@ def run_predictor(run: Run) -> DatasetPredictor:
         lambda store, rows, baselines: compute_outputs(run, store, rows, baselines),
         {"run": str(run.folder), "weights": digest(run.weights.read_bytes())},
         known,
-        {key: value for key, value in own.model_dump(mode="json").items() if key in type(own).model_fields},
+        own.model_dump(mode="json", include=set(type(own).model_fields) - {"synthetic"}),
         fixed,
         frames_of(run),
         run,

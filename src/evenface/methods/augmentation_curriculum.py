@@ -61,7 +61,6 @@ class AugmentationCurriculum(Method):
     """
 
     cached_features = False
-    compiles = False
     levels: Tensor
     results: Tensor
 

@@ -50,6 +50,8 @@ ALWAYS = (
     "Results are valid for people and images like those in the test set; on others they are usually worse.",
     ONE_RUN,
 )
+SYNTHETIC = "synthetic people"
+"""Start of the note on data that are synthetic people alone."""
 RARE = 20
 """Test samples of a class below which its metrics are listed as uncertain."""
 
@@ -58,8 +60,7 @@ def limits_of(card: Mapping[str, Any], result: Mapping[str, Any]) -> list[str]:
     """Return the limits that follow from a card; ``result`` is what ``metrics_of`` returns."""
     limits = list(card["protocol"]["warnings"])
     results = card["results"]
-    if any("synthetic" in note for note in card["data"]["notes"]):
-        limits.append("Trained on synthetic people: performance on real ones is unknown.")
+    limits += _of_drawn(card)
     if results["unit"] != "people":
         limits.append("The people in the samples are unknown: the same may be in training and test set.")
     elif results["units"] == 1:
@@ -80,6 +81,16 @@ def limits_of(card: Mapping[str, Any], result: Mapping[str, Any]) -> list[str]:
     if not card["subgroups"]:
         limits.append("The data has no age, sex or origin of people: performance on such groups is unknown.")
     return [*limits, *ALWAYS]
+
+
+def _of_drawn(card: Mapping[str, Any]) -> list[str]:
+    """Return the limits that follow from synthetic people among the training samples."""
+    counts = card["imbalance"]["counts"]
+    only = [name for name, count in counts.get(summaries.DRAWN, {}).items() if 0 < count == counts["train"][name]]
+    lines = [f"Trained on drawn faces alone, without a face of the data, for: {listed(only)}."] if only else []
+    if any(note.startswith(SYNTHETIC) for note in card["data"]["notes"]):
+        return ["Trained on synthetic people: performance on real ones is unknown.", *lines]
+    return lines
 
 
 def _of_targets(result: Mapping[str, Any]) -> list[str]:
@@ -166,7 +177,7 @@ def card_of(run: Run) -> dict[str, Any]:
 
 def _licences(run: Run) -> str:
     """Return the licence of the training data, and that of the test data where it is another."""
-    names = [run.recipe.data.source]
+    names = [run.recipe.data.source, *(["synthetic"] if summaries.drawn_faces(run) else [])]
     if other := run.facts.get("on"):
         names.append(other["data"]["source"])
     terms = {name: dataset_licence(name) for name in dict.fromkeys(names)}
@@ -181,7 +192,8 @@ def _weights(run: Run) -> str:
     if model := run.facts.get("model"):
         return f"Licence {model['licence']}. Trained on: {model['training_data']}. {_sentence(model['terms'])}"
     if network.weights == "random":
-        start = "Trained from random weights on this data only: its terms for models apply."
+        also = ", and on drawn faces of synthetic people" if summaries.drawn_faces(run) else " only"
+        start = f"Trained from random weights on this data{also}: its terms for models apply."
     elif network.weights == "hub":
         from evenface.models.build import licence as hub_licence
 
@@ -189,12 +201,6 @@ def _weights(run: Run) -> str:
     elif network.weights in shipped_recipes():
         start = f"Initialised with {network.weights}, which was trained on synthetic people alone."
         start += " The terms of the data apply."
-    elif own := run.facts.get("pretraining"):
-        images = f"{own['images']:,} unlabelled images of {own['data']}"
-        start = (
-            f"Initialised with weights pretrained by {own['method']} on {images} for {own['epochs']} epochs; the "
-            f"licence of these images is {own['licence']}. The terms of both data sets apply."
-        )
     else:
         start = "Initialised with a file of weights whose licence is unknown to evenface."
     if recipe.data.faces.crop == "face" and recipe.data.faces.landmarks == "dlib":
@@ -215,6 +221,8 @@ def _protocol(run: Run) -> dict[str, Any]:
         kind = f"tested on another data set than the training data; {kind}"
     counts, people = run.facts["counts"], run.facts["people"]
     sides = {side: {"samples": int(sum(counts[side])), "people": people[side]} for side in counts if sum(counts[side])}
+    if drawn := sum(summaries.drawn_faces(run).values()):
+        sides["train"]["drawn"] = drawn
     return {"description": kind, "sides": sides, "warnings": summaries.run_warnings(run)}
 
 
@@ -251,6 +259,9 @@ def _treatment(recipe: Recipe, loss: str | None = None) -> list[str]:
     lines.append(f"Loss: {with_options(used)}.")
     if recipe.training.sampling != "none":
         lines.append(f"Sampling: {recipe.training.sampling}.")
+    drawn = ", ".join(f"{name} {count:,}" for name, count in recipe.data.synthetic.items() if count)
+    if drawn:
+        lines.append(f"Faces of synthetic people drawn for the training set: {drawn}.")
     if lines in (["Loss: cross-entropy."], *([f"Loss: {name}."] for name in DEFAULT_LOSS.values())):
         lines.append("No imbalance method: empirical risk minimisation.")
     if recipe.protocol.imbalance is not None:
@@ -562,7 +573,8 @@ def _protocol_lines(card: Mapping[str, Any]) -> list[str]:
     lines = [f"Protocol: {own['description']}."]
     for side, entry in own["sides"].items():
         people = "people unknown" if entry["people"] is None else count_units(entry["people"], "people")
-        lines.append(f"{side.capitalize()}: {entry['samples']:,} samples, {people}.")
+        drawn = f" ({entry['drawn']:,} of them drawn)" if "drawn" in entry else ""
+        lines.append(f"{side.capitalize()}: {entry['samples']:,} samples{drawn}, {people}.")
     return lines
 
 

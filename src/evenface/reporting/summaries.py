@@ -34,6 +34,8 @@ UNKNOWN = "The people in the samples are unknown. If some appear often, the inte
 ONE_RUN = "One training run: the variation between seeds is not in the intervals."
 LEVELS, CONTINUOUS = ("mae", "qwk", "icc"), ("rmse", "pearson", "ccc", "icc_3_1")
 """Metrics of the console summary, where classes are ordered."""
+DRAWN = "drawn, in train"
+"""Name beside the splits of the drawn faces, which are counted in the training set too."""
 LEAKY = "LEAKY"
 """Prefix of a note on a split with people or clips in both training and test set; see :mod:`evenface.data.splits`."""
 WARNING = "WARNING:"
@@ -384,8 +386,16 @@ def precision_notes(runs: Sequence[Run]) -> list[str]:
 
 def class_counts(run: Run) -> dict[str, list[int]]:
     """Return the samples per class (multi-label: in which a target is present) of the splits that have any."""
-    counts = run.facts.get("target_counts", run.facts["counts"])
+    counts = dict(run.facts.get("target_counts", run.facts["counts"]))
+    if "synthetic" in run.facts:
+        counts = {"train": counts["train"], DRAWN: run.facts["synthetic"]["counts"], **counts}
     return {side: values for side, values in counts.items() if any(values)}
+
+
+def drawn_faces(run: Run) -> dict[str, int]:
+    """Return the number of faces of synthetic people among the training samples of each class that has any."""
+    counts = run.facts.get("synthetic", {}).get("counts", [])
+    return {name: count for name, count in zip(run.facts["classes"], counts, strict=False) if count}
 
 
 def counted_names(run: Run) -> list[str]:
@@ -428,7 +438,9 @@ def _data(run: Run) -> str:
         return f"{tested}, {run.facts['prepared']}"
     frames = run.facts.get("frames", 1)
     per_clip = f", {frames} frames of each" if frames > 1 else ""
-    return f"{tested}, {run.recipe.data.size} px, {run.facts['prepared']}{per_clip}"
+    drawn = sum(drawn_faces(run).values())
+    added = f", and {drawn:,} drawn faces in the training set" if drawn else ""
+    return f"{tested}, {run.recipe.data.size} px, {run.facts['prepared']}{per_clip}{added}"
 
 
 def _network(run: Run) -> str:

@@ -371,11 +371,12 @@ def prepare_data(plan: StudyPlan, out: Path) -> None:
     waiting = [run for run in plan.trainings if not plan.ended(run, out)]
     starts = {run.start.folder: run.start for run in waiting if run.start is not None}
     for run in (*starts.values(), *waiting):
-        key = digest(run.recipe.data.model_dump_json())
+        drawn = [str(run.recipe.protocol.seed)] if run.recipe.data.synthetic else []
+        key = digest(run.recipe.data.model_dump_json(), *drawn)
         if key not in seen:
             seen.add(key)
             try:
-                data.prepare_store(run.recipe)
+                data.prepare_training(run.recipe)
             except InputError as error:
                 raise InputError(f"{plan.study.name}: {error.message}", error.hint) from error
 

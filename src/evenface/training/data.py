@@ -20,6 +20,7 @@ from evenface.preprocessing.baseline import Baselines, compute_baselines, descri
 from evenface.preprocessing.prepare import prepare
 from evenface.preprocessing.store import Store
 from evenface.runs import VALIDATION
+from evenface.training.drawn_faces import draw_training_faces, drawn_expressions, drawn_note, with_drawn
 from evenface.utils.errors import InputError
 from evenface.utils.files import cache_folder, check_exists, user_path
 
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 RENDERED = ("synthetic", "synthetic-clips")
 GENERATED = (*RENDERED, "synthetic-demo")
 """Sources that generate their data."""
+ABSENT = ("the training set has no sample", "the training set has no sample that is not drawn")
+"""Start of a note on a split without a class, and the same where drawn faces are added."""
 
 
 class TrainingData:
@@ -44,11 +47,6 @@ class TrainingData:
         from evenface.methods import METHODS
 
         _ = self.frames
-        if len(self.manifest.classes) < 2 and not self.manifest.targets:
-            raise InputError(
-                f"the source {self.manifest.source} has no labels to train on",
-                "Pretrain on it: evenface pretrain --data FOLDER --out FOLDER.",
-            )
         counts, method = self.counts, METHODS[self.recipe.method.name]
         if self.manifest.targets:
             if self.recipe.data.auxiliary:
@@ -69,7 +67,9 @@ class TrainingData:
     @cached_property
     def listed(self) -> Manifest:
         """Samples as the source lists them, before they are prepared."""
-        return select(self.recipe, self._files)
+        manifest = select(self.recipe, self._files)
+        drawn_expressions(self.recipe.data.synthetic, manifest)  # refused before hours of preparation
+        return manifest
 
     @cached_property
     def _files(self) -> Manifest:
@@ -85,6 +85,30 @@ class TrainingData:
     def manifest(self) -> Manifest:
         """A row per prepared sample."""
         return select(self.recipe, self.store.manifest)
+
+    @cached_property
+    def drawn(self) -> Store | None:
+        """Prepared faces that are drawn for the training set; None without any."""
+        return draw_training_faces(self.recipe.data, self.recipe.protocol.seed, self.store)
+
+    @cached_property
+    def training_manifest(self) -> Manifest:
+        """A row per prepared sample, and after these a row per drawn face."""
+        return with_drawn(self.manifest, self.drawn)
+
+    @property
+    def training_rows(self) -> np.ndarray:
+        """Rows of the training set in :attr:`training_manifest`: those of the split, and all drawn faces."""
+        own = np.arange(len(self.manifest), len(self.training_manifest), dtype=np.int64)
+        return np.concatenate([self.split.train, own])
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Notes on the samples and their split for readers of the results."""
+        if self.drawn is None:
+            return (*self.manifest.notes, *self.split.notes)
+        real = [note.replace(*ABSENT) if note.startswith(ABSENT[0]) else note for note in self.split.notes]
+        return (*self.manifest.notes, *real, drawn_note(self.drawn))
 
     @cached_property
     def whole_split(self) -> Split:
@@ -169,13 +193,13 @@ class TrainingData:
 
     def auxiliary(self, rows: np.ndarray) -> np.ndarray:
         """Return the auxiliary targets of the samples at ``rows``, (N, A), NaN where missing; A is 0 without any."""
-        values: np.ndarray = column_values(self.manifest, self.recipe.data.auxiliary, "data.auxiliary")[rows]
+        values: np.ndarray = column_values(self.training_manifest, self.recipe.data.auxiliary, "data.auxiliary")[rows]
         return values
 
     @property
     def counts(self) -> np.ndarray:
-        """Training samples of each class (or stratum of targets), (C,)."""
-        return self.manifest.counts(self.split.train)
+        """Training samples of each class (or stratum of targets), with drawn faces, (C,)."""
+        return self.training_manifest.counts(self.training_rows)
 
 
 def people_of(manifest: Manifest, rows: np.ndarray) -> "TrainingPeople":
@@ -258,6 +282,15 @@ def prepare_store(recipe: Recipe, manifest: Manifest | None = None) -> Store:
     """Prepare the samples of a recipe, or open the store where they are prepared already."""
     manifest = manifest or read_manifest(recipe)
     return prepare(manifest, cache_folder() / "stores", **preparation(recipe))
+
+
+def prepare_training(recipe: Recipe, manifest: Manifest | None = None) -> Store:
+    """Prepare the samples of a recipe, and draw the faces that are added to its training set; return the former."""
+    manifest = manifest or read_manifest(recipe)
+    drawn_expressions(recipe.data.synthetic, select(recipe, manifest))
+    store = prepare_store(recipe, manifest)
+    _ = TrainingData(recipe, store).drawn
+    return store
 
 
 def preparation(recipe: Recipe) -> dict[str, Any]:

@@ -15,7 +15,6 @@ from evenface.runs import AUXILIARY, FACTS, PREDICTIONS, VALIDATION, Run
 from evenface.training.batches import ImageBank, TrainingBatches
 from evenface.training.build import build_method, build_model, check_recipe
 from evenface.training.class_prior import prior_of_method
-from evenface.training.compilation import check_compiler
 from evenface.training.data import (
     TrainingData,
     auxiliary_predictions,
@@ -53,10 +52,9 @@ def fit_images(run: Run, recipe: Recipe) -> None:
     check_recipe(recipe)
     # A run that was interrupted resumes in the precision that it began with, on other hardware too.
     resumed_precision = run.precision if (run.folder / FACTS).is_file() else None
-    accelerator = choose_accelerator(training := recipe.training, resumed_precision)  # before hours of preparation
-    check_compiler(training.compile, accelerator)
+    choose_accelerator(recipe.training, resumed_precision)  # before hours of preparation
     keep_freed_memory()
-    data = TrainingData(recipe)
+    data, training = TrainingData(recipe), recipe.training
     network = build_model(recipe, len(data.listed.outputs), data.planned_frames)  # likewise
     data.check()
     manifest, counts = data.manifest, data.counts
@@ -64,27 +62,23 @@ def fit_images(run: Run, recipe: Recipe) -> None:
         recipe,
         counts,
         manifest.outputs,
-        manifest.votes(data.split.train),
+        data.training_manifest.votes(data.training_rows),
         kind=manifest.task,
         targets=manifest.target_values(data.split.train) if manifest.targets else None,
-        people=people_of(manifest, data.split.train),
-        auxiliary=data.auxiliary(data.split.train),
+        people=people_of(data.training_manifest, data.training_rows),
+        auxiliary=data.auxiliary(data.training_rows),
         frames=data.frames,
         network=network,
     )
     fabric = launch_fabric(training, resumed_precision, uses_all_parameters=method.uses_all_parameters)
     implied = prior_of_method(method, training, counts)
     metadata = run_metadata(data, implied, str(fabric.device), fabric.strategy.precision.precision)
-    if network.load_report is not None and network.load_report.pretraining is not None:
-        metadata["pretraining"] = network.load_report.pretraining
     if fabric.is_global_zero:
         _begin(run, data, metadata, network)
         parameters = sum(weights.numel() for weights in network.parameters())
         for line in start_lines(metadata, f"{recipe.network.name}, {parameters:,} parameters"):
             say(line)
     bank = _image_bank(data, fabric, network)
-    if fabric.is_global_zero and bank.placement:
-        run.log(bank.placement)
     trainer = _build_trainer(fabric, method, bank, data, run)
     notes = trainer.fit()
     predicted = _predict(fabric, method, bank, training, data)
@@ -118,12 +112,14 @@ def _begin(run: Run, data: TrainingData, metadata: dict[str, Any], network: Netw
 def _image_bank(data: TrainingData, fabric: Fabric, network: Network) -> ImageBank:
     """Return the stored images and baselines, or the features of each that a frozen backbone computes."""
     settings, images, baselines = data.recipe.network, np.asarray(data.store.images), data.baselines
+    drawn = None if data.drawn is None else data.drawn.images
     first, index = (None, None) if baselines is None else (baselines.mean, baselines.index)
     if data.recipe.training.cache_features:
         kind = " ".join((settings.name, settings.stem, settings.norm))
         images = cached_features(fabric, network, kind, data.store)
+        drawn = None if data.drawn is None else cached_features(fabric, network, kind, data.drawn)
         first = None if first is None else frame_features(fabric, network, first)
-    return ImageBank(images, fabric.device, data.frames, first, index)
+    return ImageBank(images, fabric.device, data.frames, first, index, drawn)
 
 
 def _build_trainer(fabric: Fabric, method: Method, bank: ImageBank, data: TrainingData, run: Run) -> Trainer:
@@ -139,7 +135,9 @@ def _build_trainer(fabric: Fabric, method: Method, bank: ImageBank, data: Traini
     return Trainer(
         fabric,
         method,
-        TrainingBatches.of_recipe(recipe, bank, data.manifest, data.split.train, fabric.global_rank, fabric.world_size),
+        TrainingBatches.of_recipe(
+            recipe, bank, data.training_manifest, data.training_rows, fabric.global_rank, fabric.world_size
+        ),
         recipe,
         run.folder,
         validate=validate if len(rows) else None,

@@ -3,7 +3,7 @@
 import os
 import resource
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -19,6 +19,7 @@ from evenface.runs import environment
 from evenface.training.build import loss_name
 from evenface.training.class_prior import ImpliedPrior
 from evenface.training.data import TrainingData
+from evenface.training.drawn_faces import COLUMN, drawn_facts
 from evenface.utils.errors import InputError
 
 SETS = ("train", "validation", "test")
@@ -48,12 +49,12 @@ def run_metadata(data: TrainingData, implied: ImpliedPrior, device: str, precisi
         "loss": loss_name(recipe, manifest.task),
         "classes": list(manifest.classes),
         **({"targets": list(manifest.targets)} if manifest.targets else {}),
-        "counts": {side: manifest.counts(members).tolist() for side, members in rows.items()},
+        "counts": {side: manifest.counts(own).tolist() for side, own in rows.items()} | {"train": data.counts.tolist()},
+        **drawn_facts(data.drawn),
         **_target_counts(manifest, rows),
         "people": {side: _subjects(manifest, members) for side, members in rows.items()},
         "notes": [
-            *manifest.notes,
-            *split.notes,
+            *data.notes,
             *([SELECTED_ON_TEST] if recipe.training.checkpoint == "test" else []),
             *([describe_levels(manifest.classes)] if METHODS[recipe.method.name].needs_ordered_classes else []),
         ],
@@ -81,26 +82,26 @@ def start_lines(metadata: Mapping[str, Any], network: str) -> list[str]:
     what = {"multilabel": "targets", "regression": "strata"}.get(metadata["task"], "classes")
     if "target_counts" in metadata:
         classes, counts = metadata["targets"], metadata["target_counts"]
+    drawn = metadata.get(COLUMN, {}).get("counts", [])
+    named = [f"{name} {count:,}" for name, count in zip(metadata["classes"], drawn, strict=bool(drawn)) if count]
     return [
         f"samples   {', '.join(sizes)}",
         f"subjects  {', '.join(subjects) or 'unknown: the same people may be in training and test set'}",
         f"{what:<10}{', '.join(f'{name} {count:,}' for name, count in zip(classes, counts['train'], strict=True))}",
+        *([f"drawn     {', '.join(named)}: faces of synthetic people among the training samples"] if named else []),
         f"network   {network}; method {recipe.method.name}, loss {metadata['loss']}",
-        f"training  {recipe.training.epochs} epochs on {metadata['device']} in {metadata['precision']}"
-        + (", compiled in the first step, which takes longer" if recipe.training.compile != "none" else ""),
+        f"training  {recipe.training.epochs} epochs on {metadata['device']} in {metadata['precision']}",
     ]
 
 
-def epoch_heading(
-    *, validated: bool, unit: str = "images", metric: str = "balanced_accuracy", measures: Sequence[str] = ()
-) -> str:
+def epoch_heading(*, validated: bool, unit: str = "images", metric: str = "balanced_accuracy") -> str:
     """Return the heading of the table of epochs on the screen; ``unit`` is what a network is trained on."""
-    return "  ".join(_epoch_columns(validated, unit, metric, measures))
+    return "  ".join(_epoch_columns(validated, unit, metric))
 
 
-def _epoch_columns(validated: bool, unit: str, metric: str, measures: Sequence[str]) -> list[str]:
+def _epoch_columns(validated: bool, unit: str, metric: str) -> list[str]:
     columns = ["validation loss", metric.replace("_", " ")] if validated else []
-    return ["  epoch", "   loss", *columns, *(name.replace("_", " ") for name in measures), f"{unit}/s"]
+    return ["  epoch", "  loss", *columns, f"{unit}/s"]
 
 
 def epoch_line(
@@ -109,27 +110,29 @@ def epoch_line(
     *,
     unit: str = "images",
     metric: str = "balanced_accuracy",
-    measures: Sequence[str] = (),
     best: str = "",
 ) -> str:
     """Return a row of the table of epochs on the screen, ended by a mark on the weights that are the best so far."""
     cells, validated = [f"{row['epoch']:.0f}/{epochs}", f"{row['train_loss']:.4f}"], "validation_loss" in row
     if validated:
         cells += [f"{row['validation_loss']:.4f}", f"{row['validation_' + metric]:.3f}"]
-    cells += [f"{row[name]:.4f}" for name in measures]
     cells.append(f"{row[f'{unit}_per_second']:.0f}")
-    columns = zip(cells, _epoch_columns(validated, unit, metric, measures), strict=True)
+    columns = zip(cells, _epoch_columns(validated, unit, metric), strict=True)
     return "  ".join([*(f"{cell:>{len(column)}}" for cell, column in columns), best]).rstrip()
 
 
 def split_table(data: TrainingData) -> pd.DataFrame:
-    """Return the split as a table: sample, label, subject, attributes of subjects, row of the store, side."""
-    table = data.manifest.table
-    columns = ["sample", "label", "subject", *attribute_columns(table)]
-    sides = [(side, getattr(data.split, side)) for side in SETS]
-    parts = [table.iloc[rows][columns].assign(row=rows, side=side) for side, rows in sides]
+    """Return the split as a table: sample, label, subject, attributes of subjects, row of the store, side.
+
+    Drawn faces of the training set are marked in a further column; their rows are those of their own store.
+    """
+    table = data.training_manifest.table
+    columns = ["sample", "label", "subject", *attribute_columns(table), *([COLUMN] if COLUMN in table else [])]
+    sides: dict[str, Any] = {side: getattr(data.split, side) for side in SETS} | {"train": data.training_rows}
+    parts = [table.iloc[rows][columns].assign(row=rows, side=side) for side, rows in sides.items()]
     split: pd.DataFrame = pd.concat(parts, ignore_index=True)
-    return split
+    row = split["row"].to_numpy()
+    return split.assign(row=np.where(row < len(data.manifest), row, row - len(data.manifest)))
 
 
 def peak_memory() -> int:
