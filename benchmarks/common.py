@@ -128,13 +128,35 @@ def summary(values: Sequence[float], digits: int = 4) -> dict[str, float]:
     return {name: round(value, digits) for name, value in found.items()}
 
 
+FEATURES = ("avx2", "avx512f", "avx512_bf16", "amx_bf16", "asimd", "bf16")
+"""Instruction sets of processors that the speed of networks depends on, as Linux names them."""
+
+
 def hardware() -> dict[str, Any]:
-    model = ""
-    cpu = Path("/proc/cpuinfo")
-    if cpu.exists():
-        lines = [line for line in cpu.read_text().splitlines() if line.startswith("model name")]
-        model = lines[0].split(":", 1)[1].strip() if lines else ""
-    return {"cpu": model or platform.processor(), "cores": cores(), "system": platform.system()}
+    """Return processor, its features and cores, and the GPU if there is one."""
+    import torch
+
+    cpu, model, flags = Path("/proc/cpuinfo"), "", set[str]()
+    for line in cpu.read_text().splitlines() if cpu.exists() else ():
+        name, _, value = line.partition(":")
+        if name.strip() == "model name":
+            model = model or value.strip()
+        elif name.strip() in ("flags", "Features"):
+            flags |= set(value.split())
+    found = {
+        "cpu": model or platform.processor(),
+        "features": [name for name in FEATURES if name in flags],
+        "cores": cores(),
+        "system": platform.system(),
+    }
+    if torch.cuda.is_available():
+        memory = torch.cuda.get_device_properties(0).total_memory
+        found |= {
+            "gpu": torch.cuda.get_device_name(0),
+            "gpu_memory_gb": round(memory / 1e9),
+            "cuda": torch.version.cuda,
+        }
+    return found
 
 
 def cores() -> int:

@@ -30,7 +30,9 @@ TABLES = ("table.csv", "table.md", "differences.csv", "runs.csv")
 
 def keep(study: Path, folder: Path) -> list[Path]:
     """Copy a study; return the folders of the runs."""
-    runs = sorted(path.parent for path in study.rglob(PREDICTIONS))
+    # A study of some levels lists those alone, and may hold runs of others.
+    listed = {study / name for name in pd.read_csv(study / "runs.csv")["folder"]} | {study / START}
+    runs = sorted(path.parent for path in study.rglob(PREDICTIONS) if listed & {*path.parents})
     folder.mkdir(parents=True, exist_ok=True)
     judged = yaml.safe_load((study / "study.yaml").read_text("utf-8"))["study"].get("validation", False)
     if len(runs) > MANY:

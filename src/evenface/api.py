@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from evenface.studies.run import StudyResult
     from evenface.training import calibrate as calibration
     from evenface.training import data
+    from evenface.training.pretraining import Pretraining
 else:  # predicting does without what these import
     summaries = LazyModule("evenface.reporting.summaries")
     calibration = LazyModule("evenface.training.calibrate")
@@ -109,7 +110,8 @@ def train(
         Name of a shipped recipe, YAML file, run folder, or the content of a recipe. For a folder or table of your own,
         see :func:`train_folder`.
     start : str or Path, optional
-        Start from the weights of this run folder, or of the bundled model ``evenface-synthetic``, with its network.
+        Start from the weights of this run folder, of this folder of :func:`pretrain`, or of the bundled model
+        ``evenface-synthetic``, with its network.
     out : str or Path, optional
         Run folder; by default ``runs/`` with the name of the recipe and the overrides, and a number (``-2``) where a
         finished run has that name.
@@ -153,7 +155,7 @@ def start_settings(start: str | Path) -> dict[str, Any]:
     Parameters
     ----------
     start : str or Path
-        Name of the bundled model, or a run folder.
+        Name of the bundled model, a run folder, or the folder of a pretraining.
 
     Returns
     -------
@@ -166,10 +168,14 @@ def start_settings(start: str | Path) -> dict[str, Any]:
         If there is no such model, or its network is not one of images.
     """
     from evenface.models.weights import FOLDER
+    from evenface.training.pretraining import Pretraining
 
     name = str(start)
     if (FOLDER / f"{name}.safetensors").is_file():
         recipe, weights = load_recipe(name), name
+    elif Pretraining(user_path(start)).begun:
+        pretraining = Pretraining.open(start)
+        recipe, weights = pretraining.recipe, str(pretraining.weights.resolve())
     elif user_path(start).is_dir():
         run = Run.open(start)
         recipe, weights = run.recipe, str(run.weights.resolve())
@@ -182,6 +188,58 @@ def start_settings(start: str | Path) -> dict[str, Any]:
     inputs = {key: getattr(recipe.data, key) for key in ("size", "channels")}
     settings = {"network": network | {"weights": weights}, "data": inputs}
     return {f"{section}.{key}": value for section, part in settings.items() for key, value in part.items()}
+
+
+@needs("torch", "pandas", "pyarrow")
+def pretrain(
+    data: str | Path,
+    out: str | Path,
+    *,
+    epochs: int | None = None,
+    network: str | None = None,
+    size: int | None = None,
+    batch_size: int | None = None,
+    seed: int | None = None,
+    device: Literal["auto", "cpu", "cuda"] | None = None,
+    resume: bool = False,
+    **overrides: Any,
+) -> Pretraining:
+    """Pretrain a backbone on images without labels by SimSiam; a training starts from its weights.
+
+    Parameters
+    ----------
+    data : str or Path
+        Folder of images at any depth, labelled or not, or a table or Hugging Face dataset of images. Labels are not
+        used. Where there are folders or a column of splits, validation and test images are left out.
+    out : str or Path
+        Output folder.
+    epochs, network, size, batch_size, seed, device : optional
+        ``training.epochs`` (100), ``network.name`` (``compact_vgg_16``), ``data.size`` (by the images),
+        ``training.batch_size`` (256), ``seed`` (0) and ``training.accelerator`` (``auto``).
+    resume : bool, default=False
+        Resume the interrupted pretraining in that folder. On a CPU the weights are bit-identical to those of an
+        uninterrupted one. A finished pretraining is returned as it is.
+    **overrides
+        Further settings by dotted key, as of :func:`train`: ``**{"augment.zoom": 0.4}``.
+
+    Returns
+    -------
+    Pretraining
+
+    Raises
+    ------
+    InputError
+        If there are no images, or fewer than a batch, a setting is invalid or has no effect, or ``out`` holds something
+        else.
+    """
+    from evenface.training import pretraining
+
+    named = {"training.epochs": epochs, "network.name": network, "data.size": size, "training.batch_size": batch_size}
+    named |= {"seed": seed, "training.accelerator": device}
+    given = {key: value for key, value in named.items() if value is not None}
+    if twice := given.keys() & overrides.keys():
+        raise InputError(f"{min(twice)} is given twice", "Leave out the option or the setting.")
+    return pretraining.pretrain(data, out, {**overrides, **given}, resume=resume)
 
 
 def _settings_for(
@@ -562,7 +620,8 @@ def train_folder(
     recipe : str, Path or mapping, optional
         Recipe whose data are replaced by these. Not with ``auto``.
     start : str or Path, optional
-        Start from the weights of this run folder, or of the bundled model ``evenface-synthetic``, with its network.
+        Start from the weights of this run folder, of this folder of :func:`pretrain`, or of the bundled model
+        ``evenface-synthetic``, with its network.
     out : str or Path, optional
         Output folder; by default ``runs/`` with the names of data and method, and a number where a finished run has
         that name.

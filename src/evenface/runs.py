@@ -68,7 +68,7 @@ LASTING = (RECIPE, SPLIT, HISTORY, WEIGHTS, "last.safetensors", "search.csv")
 AGAIN = "Bring back a copy of the run, or train it again."
 PLACE = (
     "data.root",
-    *(f"training.{key}" for key in ("accelerator", "devices", "nodes", "loggers", "checkpoint_minutes")),
+    *(f"training.{key}" for key in ("accelerator", "compile", "devices", "nodes", "loggers", "checkpoint_minutes")),
 )
 """Settings for the place of execution, which may change when a run is resumed."""
 

@@ -19,6 +19,7 @@ def table(tmp_path_factory):
 VERBS = {
     "train": ("train", "{recipe}", "--out", "{place}"),
     "train --data": ("train", "--data", "{people}", "--out", "{place}"),
+    "pretrain": ("pretrain", "--data", "{people}", "--batch-size", "8", "--out", "{place}"),
     "train --data --method auto": ("train", "--data", "{people}", "--method", "auto", "--out", "{place}"),
     "compare": ("compare", "{runs}/plain", "{runs}/weighted", "--out", "{place}"),
     "fuse": ("fuse", "{runs}/plain", "{runs}/weighted", "--out", "{place}"),

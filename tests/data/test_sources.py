@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from layouts import plant, refused
 from PIL import Image
 
-from evenface.data.datasets import DATASETS, dataset_reader, list_sources, read_dataset
+from evenface.data.datasets import DATASETS, WITHOUT_READER, dataset_reader, list_sources, read_dataset
 from evenface.data.datasets.synthetic import CLASSES_BY_FREQUENCY, long_tailed_counts
 from evenface.synthesis.images import FacePlan, compose_face
 from evenface.synthesis.people import make_person
@@ -39,7 +39,7 @@ def test_sources_are_listed_with_what_is_needed_and_the_terms(capsys):
     from evenface.cli import app
 
     lines = list_sources()
-    assert [line.split()[0] for line in lines if not line.startswith(" ")] == list(DATASETS)
+    assert [line.split()[0] for line in lines if not line.startswith(" ")] == [*DATASETS, *WITHOUT_READER]
     with pytest.raises(SystemExit) as info:
         app(["data", "list", "disfa"])
     assert not info.value.code

@@ -1,4 +1,4 @@
-"""Parts of the prediction pipeline: inputs, windows, face ids, smoothing, prefetching, journal, labels."""
+"""Parts of the prediction pipeline: inputs, windows, face ids, smoothing, journal, labels."""
 
 import os
 import threading
@@ -17,7 +17,6 @@ from evenface.inference.pipeline import (
     PreparedSample,
     SourceEnd,
     predict_sources,
-    prefetch,
     smooth_probabilities,
     split_windows,
 )
@@ -96,33 +95,6 @@ def test_smoothing_is_the_mean_of_the_face_within_the_window(drawn, seconds):
             and abs(one.sample.start_time - row.sample.start_time) <= seconds / 2 + 1e-9
         ]
         np.testing.assert_allclose(other.outputs, np.mean(near, axis=0))
-
-
-def test_prefetching_keeps_order_raises_in_place_and_stops():
-    taken = []
-
-    def items():
-        try:
-            for i in range(100):
-                taken.append(i)
-                yield i
-        finally:
-            taken.append("closed")
-
-    prefetched = prefetch(items(), 2)
-    assert [next(prefetched) for _ in range(3)] == [0, 1, 2]
-    prefetched.close()
-    assert taken[-1] == "closed"
-    assert len(taken) < 12
-
-    def broken():
-        yield 1
-        raise InputError("no")
-
-    prefetched = prefetch(broken(), 2)
-    assert next(prefetched) == 1
-    with pytest.raises(InputError):
-        next(prefetched)
 
 
 def test_a_single_image_is_prepared_without_a_thread_and_several_ahead_of_the_model(tmp_path):

@@ -54,7 +54,7 @@ class Commands(TyperGroup):
                 raise
             raise self._exit(str(missing(error.name)), 2) from None
         except KeyboardInterrupt:
-            resume = " with --resume" if ctx.invoked_subcommand == "train" else ""
+            resume = " with --resume" if ctx.invoked_subcommand in ("train", "pretrain") else ""
             raise self._exit(f"interrupted; run the same command again{resume} to continue", 130) from None
         except OSError as error:
             known = disk_error(error, Path(error.filename or "the output"))

@@ -180,7 +180,8 @@ def train(
         str | None,
         typer.Option(
             metavar="MODEL",
-            help="Start from the weights and the network of a run folder, or of the model evenface-synthetic.",
+            help="Start from the weights and the network of a run folder, of a folder of evenface pretrain, or of the "
+            "model evenface-synthetic.",
         ),
     ] = None,
     out: Out = None,
@@ -262,6 +263,44 @@ def _cross_validate(
     result = api.cross_validate(data or str(recipe), folds, out=out, trust_plugins=trust_plugins, **overrides)
     echo([*result.lines, f"report  {result.report}", result.next_step])
     _raise_failed(result)
+
+
+@app.command()
+def pretrain(
+    settings: Settings = None,
+    *,
+    data: Annotated[
+        Path, typer.Option(metavar="FOLDER", help="Images at any depth; labels, if there are any, are not used.")
+    ],
+    out: Annotated[Path, typer.Option(metavar="FOLDER", help="Output folder.")],
+    epochs: Annotated[int | None, typer.Option(min=1, help="Passes over the images; default 100.")] = None,
+    network: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Network of images; default compact_vgg_16.")
+    ] = None,
+    size: Annotated[
+        int | None, typer.Option(metavar="PIXELS", help="Side of the prepared images; default by the images.")
+    ] = None,
+    batch_size: Annotated[int | None, typer.Option(min=2, help="Images of a step; default 256.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of weights, order and augmentation; default 0.")] = None,
+    device: Annotated[
+        Literal["auto", "cpu", "cuda"] | None, typer.Option(help="Device; default a GPU if there is one.")
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Resume an interrupted pretraining.")] = False,
+) -> None:
+    """Pretrain a network on images without labels (SimSiam), as a start for training.
+
+    Start from its weights: evenface train --start FOLDER. The standard deviation of the outputs is shown for each epoch
+    and warned of if they collapse.
+    """
+    from evenface import api
+    from evenface.config import parse_overrides
+    from evenface.runs import is_first_process
+
+    named: dict[str, Any] = {"epochs": epochs, "network": network, "size": size, "batch_size": batch_size}
+    named |= {"seed": seed, "device": device, "resume": resume}
+    pretrained = api.pretrain(data, out, **named, **parse_overrides(settings or []))
+    if is_first_process():
+        echo(pretrained.lines())
 
 
 @app.command()

@@ -526,6 +526,10 @@ class Training(Section):
         description="auto: bf16-mixed on hardware with bfloat16 units, otherwise 32-true; recorded in the run",
     )
     accelerator: Literal["auto", "cpu", "cuda"] = Field("auto", description="device type; auto: a GPU if there is one")
+    compile: Literal["none", "default", "reduce-overhead"] = Field(
+        "none",
+        description="images: compile the network for training by torch.compile; reduce-overhead: replay CUDA graphs",
+    )
     devices: int = Field(1, ge=1, le=65536, description="devices of each node; on the CPU, processes")
     nodes: int = Field(1, ge=1, le=65536, description="machines that train together")
     checkpoint_minutes: float = Field(

@@ -91,6 +91,7 @@ def _instead(section: str, key: str) -> str:
         "network.dropout": "Set network.recurrent.dropout.",
         "network.norm": "Set network.recurrent.norm.",
         "network.temporal": "Set network.recurrent: kind, hidden.",
+        "training.compile": "Remove it: networks of sequences are trained together by operations of their own.",
         "training.devices": "Remove it: networks of sequences are trained together on one device.",
         "training.nodes": "Remove it: networks of sequences are trained together on one device.",
     }.get(f"{section}.{key}", "")

@@ -93,6 +93,33 @@ def guess_dataset(root: str | Path, given: Mapping[str, Any] | None = None) -> D
     return DatasetGuess(data | image_settings, manifest, (*messages, *more))
 
 
+def guess_unlabelled(root: str | Path, given: Mapping[str, Any] | None = None) -> DatasetGuess:
+    """Guess the data settings for images whose labels, if there are any, are not used.
+
+    Parameters
+    ----------
+    root : str or Path
+        Folder of images at any depth, labelled or not; or what :func:`guess_dataset` takes.
+    given : mapping, optional
+        Settings of the user by dotted key; those of ``data`` replace the guesses.
+
+    Raises
+    ------
+    InputError
+        If there are no images that can be read.
+    """
+    settings, path = dict(given or {}), user_path(root)
+    if "data.source" not in settings and path.is_dir() and not _packed_in(path):
+        images = (name for name in files_below(path) if file_kind(str(path / name)) in ("image", "animation"))
+        tables = any(path.glob("*.csv"))
+        if next(images, None) is not None or not tables:
+            settings["data.source"] = "unlabelled"
+    guess = guess_dataset(root, settings)
+    if guess.manifest.content != "stills":
+        raise InputError(f"{root} is read as {guess.manifest.content}, not as images", "Name a folder of images.")
+    return guess
+
+
 def _chosen(settings: Mapping[str, Any]) -> tuple[str, ...]:
     """Return the targets that are set, one or a list."""
     targets = settings.get("targets", ())
@@ -104,8 +131,7 @@ def _source(root: Path, settings: Mapping[str, Any]) -> tuple[str, dict[str, Any
     if root.is_file():
         return _by_table(root, settings) if not is_packed(str(root)) else _of_packed(root.name)
     check_root(root, "auto")
-    inner = [root, *(root / name for name in folders(root))]
-    if packed := next((name for top in inner for name in names_in(top, PACKED) if is_packed(str(top / name))), None):
+    if packed := _packed_in(root):
         return _of_packed(packed)
     tables = sorted(path for path in root.glob("*.csv") if not path.name.startswith("."))
     if "table" in settings:
@@ -120,6 +146,12 @@ def _source(root: Path, settings: Mapping[str, Any]) -> tuple[str, dict[str, Any
             beside = [f"The table {tables[0].name} has no labels of files and is ignored."]
     source, options, messages = _by_folders(root)
     return source, options, [*messages, *beside]
+
+
+def _packed_in(root: Path) -> str | None:
+    """Return the name of a file of a Hugging Face dataset in a folder or a folder in it, if there is one."""
+    inner = [root, *(root / name for name in folders(root))]
+    return next((name for top in inner for name in names_in(top, PACKED) if is_packed(str(top / name))), None)
 
 
 def _of_packed(name: str) -> tuple[str, dict[str, Any], list[str]]:

@@ -1,12 +1,9 @@
 """Prediction pipeline: prepare samples in a background thread, predict in batches, calibrate, smooth over time."""
 
-import contextlib
-import queue
-import threading
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Generic, TypeVar
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -32,6 +29,7 @@ from evenface.preprocessing.track import Track, choose_detection_frames, select_
 from evenface.preprocessing.track_faces import FOLLOWED, FaceIdTracker, FaceTracker
 from evenface.preprocessing.video import RATE, Film, open_film
 from evenface.utils.errors import InputError, SampleError
+from evenface.utils.prefetch import prefetch
 from evenface.utils.progress import progress
 
 QUEUE_SIZE = 16
@@ -40,7 +38,6 @@ PRIOR_DECIMALS = 4
 ESTIMATE = "estimate"
 """Value of ``prior`` for a class prior estimated from the inputs."""
 Times = npt.NDArray[np.float64]
-T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -576,52 +573,3 @@ class DetectionCache:
         for frame, image in film.frames([frame for frame in wanted if frame not in self._faces]):
             self._faces[frame] = faces_in(image, crop)
         return frames, [self._faces[frame] for frame in wanted]
-
-
-# ---- prefetching
-
-
-class _Prefetcher(Generic[T]):
-    """A thread that fills a queue from an iterator, and passes on its exceptions."""
-
-    def __init__(self, items: Iterator[T], count: int) -> None:
-        self.items = items
-        self.ready: queue.Queue[tuple[T | None, BaseException | None]] = queue.Queue(count)
-        self.stopped = threading.Event()
-        self.thread = threading.Thread(target=self._fill, name="evenface-prepare", daemon=True)
-
-    def _put(self, item: T | None, end: BaseException | None = None) -> None:
-        while not self.stopped.is_set():
-            with contextlib.suppress(queue.Full):
-                self.ready.put((item, end), timeout=0.1)
-                return
-
-    def _fill(self) -> None:
-        end: BaseException = StopIteration()
-        try:
-            for item in self.items:
-                self._put(item)
-                if self.stopped.is_set():
-                    break
-            if isinstance(self.items, Generator):
-                self.items.close()  # in the thread that ran it: it may hold a file or a camera
-        except BaseException as error:  # raised again where the items are consumed
-            end = error
-        self._put(None, end)
-
-
-def prefetch(items: Iterator[T], count: int) -> Iterator[T]:
-    """Prefetch up to ``count`` items of an iterator in a background thread."""
-    prefetcher = _Prefetcher(items, count)
-    prefetcher.thread.start()
-    try:
-        while True:
-            item, end = prefetcher.ready.get()
-            if isinstance(end, StopIteration):
-                return
-            if end is not None:
-                raise end
-            yield item  # type: ignore[misc]
-    finally:
-        prefetcher.stopped.set()
-        prefetcher.thread.join()

@@ -61,6 +61,7 @@ class AugmentationCurriculum(Method):
     """
 
     cached_features = False
+    compiles = False
     levels: Tensor
     results: Tensor
 

@@ -227,6 +227,9 @@ class Method(nn.Module, ABC):
         One after the other; :meth:`begin_stage` is called before each but the first. Weights are selected in the last.
     second_sampling : str or None
         How a second batch is drawn for each step, by a name of :func:`evenface.data.imbalance.sampling_probabilities`.
+        Where both batches are drawn by ``none``, they have the same samples, each with an augmentation of its own.
+    measures : tuple of str
+        What it measures while it trains: names of the values of :meth:`end_epoch`.
     uses_all_parameters : bool
         Whether every step gives every parameter a gradient. Several devices have to know.
     tasks : tuple of {"classification", "ordinal", "regression", "multilabel"}
@@ -244,6 +247,9 @@ class Method(nn.Module, ABC):
         options, as many networks of sequences are trained as one.
     cached_features : bool
         Whether it can learn from features that a frozen backbone computed once; not if it changes images itself.
+    compiles : bool
+        Whether its network may be compiled for training; not if a step changes what the network computes, by hooks, or
+        gives it another number of images.
     needs_maps : bool
         Whether it needs the network's last maps of single images.
     needs_votes : bool
@@ -280,11 +286,13 @@ class Method(nn.Module, ABC):
     training_only: tuple[str, ...] = ("loss.",)
     stages: tuple[Stage, ...] = (Stage(1.0),)
     second_sampling: str | None = None
+    measures: tuple[str, ...] = ()
     uses_all_parameters: bool = True
     tasks: tuple[TaskKind, ...] = ("classification", "ordinal")
     takes_auxiliary: bool = False
     modalities: tuple[Modality, ...] = ("images", "clips")
     cached_features: bool = True
+    compiles: bool = True
     needs_maps: bool = False
     needs_votes: bool = False
     needs_ordered_classes: bool = False
@@ -330,6 +338,10 @@ class Method(nn.Module, ABC):
 
     def begin_stage(self, stage: int) -> None:
         """Prepare stage number ``stage`` >= 1, for example by resetting weights."""
+
+    def end_epoch(self) -> dict[str, float]:
+        """Return the ``measures`` of the epoch that ends, by name; what they are computed from is a buffer."""
+        return {}
 
     def prior_factor(self, counts: npt.ArrayLike) -> npt.NDArray[np.float64]:
         """Return the factor by which the method, beyond its loss and its last stage's sampling, changes the prior.

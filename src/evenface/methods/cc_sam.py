@@ -95,7 +95,7 @@ class CCSAM(Decoupled):
 
     def training_loss(self, images: Tensor, targets: Tensor) -> Tensor:
         """Compute the loss of the stage, one value per sample."""
-        if self.second:
+        if self.in_second:
             with frozen_eval(self.network):
                 features = self.network(images).features
             with torch.autocast(images.device.type, enabled=False):

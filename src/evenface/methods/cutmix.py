@@ -57,7 +57,7 @@ class CutMix(Method):
         """Paste a rectangle of another image into each, and give the mixed losses."""
         if torch.rand(()) >= self.probability:
             return self.network_loss(images, targets)
-        order, (height, width) = torch.randperm(len(images)).to(images.device), images.shape[-2:]
+        order, (height, width) = torch.randperm(len(images)).to(images.device, non_blocking=True), images.shape[-2:]
         rows, columns = rectangle(draw_share(self.alpha), height, width)
         mixed = images.clone()
         mixed[..., rows, columns] = images[order][..., rows, columns]

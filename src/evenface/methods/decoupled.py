@@ -46,14 +46,17 @@ class Decoupled(Method):
         self.training_only = (*self.training_only, "second")
         # A buffer, so that a run that goes on within the second stage knows where it is.
         self.register_buffer("second", torch.zeros((), dtype=torch.bool))
+        self.in_second = False  # the same on the host, which would wait for the buffer's device in every step
+        self.register_load_state_dict_post_hook(lambda method, _keys: setattr(method, "in_second", bool(method.second)))  # type: ignore[no-untyped-call]
 
     def begin_stage(self, stage: int) -> None:  # noqa: ARG002, there is but one
         """Freeze the network from here on."""
         self.second.fill_(True)
+        self.in_second = True
 
     def training_loss(self, images: Tensor, targets: Tensor) -> Tensor:
         """Compute the loss of the stage, one value per sample."""
-        if not self.second:
+        if not self.in_second:
             return self.first_loss(images, targets)
         return self.second_loss(self.head_logits(self.frozen_outputs(images)), targets)
 

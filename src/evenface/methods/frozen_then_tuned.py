@@ -46,14 +46,17 @@ class FrozenThenTuned(Method):
         self.training_only = (*self.training_only, "tuned")
         # A buffer, so that a run that goes on within the second stage knows where it is.
         self.register_buffer("tuned", torch.zeros((), dtype=torch.bool))
+        self.is_tuned = False  # the same on the host, which would wait for the buffer's device in every step
+        self.register_load_state_dict_post_hook(lambda method, _keys: setattr(method, "is_tuned", bool(method.tuned)))  # type: ignore[no-untyped-call]
 
     def begin_stage(self, stage: int) -> None:  # noqa: ARG002, there is but one
         """Unfreeze the backbone."""
         self.tuned.fill_(True)
+        self.is_tuned = True
 
     def training_loss(self, images: Tensor, targets: Tensor) -> Tensor:
         """Compute the loss of the network's logits, one value per sample."""
-        frozen_backbone = not self.tuned
+        frozen_backbone = not self.is_tuned
         if self.network.frozen_backbone != frozen_backbone:
             self.network.frozen_backbone = frozen_backbone  # type: ignore[assignment]
             self.network.train(self.network.training)

@@ -127,8 +127,9 @@ class GroupDRO(GroupMethod):
         losses = self.network_loss(images, targets)
         own = self.groups[self.ctx.indices]
         every, every_loss = all_gather_cat(own), all_gather_cat(losses.detach().float())
-        count = torch.bincount(every, minlength=len(self.names)).to(every_loss.dtype)
-        mean = torch.zeros_like(count).index_add(0, every, every_loss) / count.clamp_min(1)
+        none = every_loss.new_zeros(len(self.names))
+        count = none.index_add(0, every, torch.ones_like(every_loss))  # bincount would make the host wait
+        mean = none.index_add(0, every, every_loss) / count.clamp_min(1)
         q = self.q * torch.exp(self.step_size * (mean + self.adjustment / self.counts.sqrt()))
         self.q.copy_(q / q.sum())
         weights = self.q * len(every) / count.clamp_min(1)

@@ -48,6 +48,7 @@ class ManifoldMixup(Mixup):
     """
 
     modalities = ("images",)
+    compiles = False
 
     def __init__(
         self, network: nn.Module, loss: nn.Module, alpha: float = 2.0, stages: int = 2, *, pooled: bool = False
@@ -61,7 +62,7 @@ class ManifoldMixup(Mixup):
 
     def training_loss(self, images: Tensor, targets: Tensor) -> Tensor:
         """Mix what a random early stage gives for each image with that for another, and give the mixed losses."""
-        share, order = draw_share(self.alpha), torch.randperm(len(images)).to(images.device)
+        share, order = draw_share(self.alpha), torch.randperm(len(images)).to(images.device, non_blocking=True)
 
         def mixed(values: Tensor) -> Tensor:
             return torch.lerp(values[order], values, share)

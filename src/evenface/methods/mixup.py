@@ -15,7 +15,7 @@ def draw_share(alpha: float) -> float:
 
 def mix(images: Tensor, alpha: float) -> tuple[Tensor, float, Tensor]:
     """Mix each image with another of the batch; return them, the share of the first, and the order of the others."""
-    share, order = draw_share(alpha), torch.randperm(len(images)).to(images.device)
+    share, order = draw_share(alpha), torch.randperm(len(images)).to(images.device, non_blocking=True)
     return torch.lerp(images[order], images, share), share, order
 
 

@@ -97,7 +97,7 @@ class WeightBalancing(Decoupled):
 
     def training_loss(self, images: Tensor, targets: Tensor) -> Tensor:
         """Compute the loss of the stage, one value per sample."""
-        if not self.second:
+        if not self.in_second:
             return self.network_loss(images, targets)
         with frozen_eval(self.network):
             outputs = self.network(images)

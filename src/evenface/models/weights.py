@@ -1,5 +1,7 @@
 """Initial weights: a local safetensors file or a download from the Hugging Face hub."""
 
+import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,21 +15,26 @@ from evenface.utils.errors import InputError
 from evenface.utils.files import user_path, verified_metadata
 
 FOLDER = Path(__file__).parent / "bundled"
+PRETRAINING = "pretraining"
+"""Key of the metadata in which a self-supervised pretraining states what it was on, as JSON."""
 
 
 def weights_file(weights: str) -> Path:
-    """Return the file of weights: that of a bundled model by its name, or a path."""
-    bundled = FOLDER / f"{weights}.safetensors"
-    return bundled if bundled.is_file() else user_path(weights)
+    """Return the file of weights: that of a bundled model by its name, that in a folder, or a path."""
+    bundled, path = FOLDER / f"{weights}.safetensors", user_path(weights)
+    if bundled.is_file():
+        return bundled
+    return path / "weights.safetensors" if path.is_dir() else path
 
 
 @dataclass(frozen=True)
 class LoadReport:
-    """What became of a file of weights."""
+    """What became of a file of weights, and what the file states about its self-supervised pretraining, if any."""
 
     matched: int
     missing: tuple[str, ...]
     unused: tuple[str, ...]
+    pretraining: dict[str, Any] | None = None
 
     def __str__(self) -> str:
         def few(names: tuple[str, ...]) -> str:
@@ -47,7 +54,7 @@ def load_weights(network: nn.Module, path: Path, *, first: str, classifier: str)
     The file may come from timm or from a run of evenface. A classifier of another shape is left out; the first
     convolution is adapted to the number of channels (summed for grey, repeated for colour).
     """
-    given = _read(path)
+    given, metadata = _read(path)
     own = network.state_dict()
     names = {key: _own_name(key, classifier) for key in given}
     taken: dict[str, Tensor] = {}
@@ -70,7 +77,7 @@ def load_weights(network: nn.Module, path: Path, *, first: str, classifier: str)
     network.load_state_dict(taken, strict=False)
     counters = "num_batches_tracked"
     missing = [name for name in own if name not in taken and name not in ("mean", "std") and counters not in name]
-    return LoadReport(len(taken), tuple(missing), tuple(unused))
+    return LoadReport(len(taken), tuple(missing), tuple(unused), _pretraining(metadata))
 
 
 def download(name: str, config: Any) -> Path:
@@ -98,7 +105,7 @@ def download(name: str, config: Any) -> Path:
         ) from error
 
 
-def _read(path: Path) -> dict[str, Tensor]:
+def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     if not path.is_file():
         raise InputError(f"no file of weights at {path}", "Give random, hub, or the path of a .safetensors file.")
     try:
@@ -111,10 +118,19 @@ def _read(path: Path) -> dict[str, Tensor]:
             "Pickled weights (.pt, .pth, .bin) are never loaded: convert them on a machine that you trust them on.",
         ) from error
     try:
-        verified_metadata(tensors, metadata)
+        return tensors, verified_metadata(tensors, metadata)
     except (AttributeError, TypeError, ValueError) as error:
         raise InputError(f"{path} is damaged: {error}", "Bring back a copy.") from error
-    return tensors
+
+
+def _pretraining(metadata: Mapping[str, str]) -> dict[str, Any] | None:
+    """Return the statement of a pretraining in the metadata of a file; None if there is none, or it is incomplete."""
+    kinds = {"method": str, "images": int, "epochs": int, "data": str, "licence": str}
+    try:
+        stated = json.loads(metadata[PRETRAINING])
+        return {key: kind(stated[key]) for key, kind in kinds.items()}
+    except (KeyError, TypeError, ValueError):
+        return None
 
 
 def _own_name(key: str, classifier: str) -> str:

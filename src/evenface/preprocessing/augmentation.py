@@ -109,7 +109,9 @@ def _centres(length: int, device: torch.device) -> Tensor:
 def _colour(images: Tensor, u: Tensor, s: Augment, frames: int) -> Tensor:
     if not any((s.brightness, s.contrast, s.saturation)):
         return images
-    factors = (1 + _signed(u, 1.0) * u.new_tensor([s.brightness, s.contrast, s.saturation]))[:, :, None, None, None]
+    largest = (s.brightness, s.contrast, s.saturation)  # as numbers: a tensor of them would be copied at each step
+    factors = 1 + torch.stack([_signed(own, 1.0) * most for own, most in zip(u.unbind(1), largest, strict=True)], 1)
+    factors = factors[:, :, None, None, None]
     mean = _means(images, frames)
     images = (images - mean) * factors[:, 1] + mean * factors[:, 0]
     if s.saturation and images.shape[1] == 3:

@@ -201,6 +201,12 @@ def _weights(run: Run) -> str:
     elif network.weights in shipped_recipes():
         start = f"Initialised with {network.weights}, which was trained on synthetic people alone."
         start += " The terms of the data apply."
+    elif own := run.facts.get("pretraining"):
+        images = f"{own['images']:,} unlabelled images of {own['data']}"
+        start = (
+            f"Initialised with weights pretrained by {own['method']} on {images} for {own['epochs']} epochs; the "
+            f"licence of these images is {own['licence']}. The terms of both data sets apply."
+        )
     else:
         start = "Initialised with a file of weights whose licence is unknown to evenface."
     if recipe.data.faces.crop == "face" and recipe.data.faces.landmarks == "dlib":

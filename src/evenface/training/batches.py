@@ -5,6 +5,7 @@ So resuming needs no saved state, and batches are the same for any number of pro
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from typing import cast
 
 import numpy as np
 import torch
@@ -16,9 +17,12 @@ from evenface.data.manifest import Manifest
 from evenface.preprocessing.augmentation import COLUMNS
 from evenface.utils.errors import InputError
 from evenface.utils.files import digest
+from evenface.utils.prefetch import prefetch
 
 GPU_SHARE = 0.25
 """Largest share of a GPU's free memory that stored images may take."""
+AHEAD = 4
+"""Batches copied to a GPU ahead of the step that needs them."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +35,13 @@ class Batch:
     numbers: Tensor
     indices: Tensor
     second: "Batch | None" = None
+
+    def used_on(self, stream: "torch.cuda.Stream") -> None:
+        """Keep memory that another stream allocated until what ``stream`` does with it has ended."""
+        for tensor in (self.images, self.targets, self.numbers, self.indices):
+            tensor.record_stream(stream)
+        if self.second is not None:
+            self.second.used_on(stream)
 
 
 class ImageBank:
@@ -52,26 +63,42 @@ class ImageBank:
         self.images, self.device, self.frames, self.drawn = images, device, frames, drawn
         self.stored = images.shape[1]
         self.baselines = None if baselines is None else torch.from_numpy(baselines).to(device)
-        self.index = index
+        self.index = None if index is None else torch.from_numpy(index).to(device)
         self.resident: Tensor | None = None
         parts = [images] if drawn is None else [images, drawn]
-        nbytes = sum(part.nbytes for part in parts)
-        if device.type == "cuda" and nbytes < GPU_SHARE * torch.cuda.mem_get_info(device)[0]:
+        nbytes, free = sum(part.nbytes for part in parts), free_gpu_memory(device)
+        if nbytes < GPU_SHARE * free:
             self.resident = torch.cat([torch.from_numpy(np.ascontiguousarray(part)).to(device) for part in parts])
+        self.placement = placement(nbytes, free)
 
     def take(self, rows: np.ndarray, frames: np.ndarray | None = None) -> Tensor:
-        """Return the samples at ``rows`` on the device."""
-        index: tuple[np.ndarray, ...] = (rows,)
-        if self.frames < self.stored:
-            index = (rows[:, None], chosen_frames(self.stored, self.frames) if frames is None else frames)
+        """Return the samples at ``rows`` on the device, each with all of its frames, the middle or the given ones."""
+        on_device = self.on_device(rows)
         if self.resident is not None:
-            images = self.resident[tuple(torch.from_numpy(axis).to(self.device) for axis in index)]
+            return self.resident_samples(on_device, None if frames is None else self.on_device(frames))
+        if self.frames < self.stored:
+            read = self.images[rows[:, None], chosen_frames(self.stored, self.frames) if frames is None else frames]
         else:
-            read = self._whole(rows) if len(index) == 1 else self.images[index]
-            images = torch.from_numpy(np.asarray(read)).to(self.device, non_blocking=True)
+            read = self._whole(rows)
+        return self._samples(self.on_device(np.asarray(read)), on_device)
+
+    def resident_samples(self, rows: Tensor, frames: Tensor | None = None) -> Tensor:
+        """Return the same from the device's memory alone, without a copy from the host."""
+        images = cast(Tensor, self.resident)
+        if self.frames == self.stored:
+            return self._samples(images[rows], rows)
+        if frames is None:
+            frames = self.on_device(chosen_frames(self.stored, self.frames))
+        return self._samples(images[rows[:, None], frames], rows)
+
+    def on_device(self, array: np.ndarray) -> Tensor:
+        """Copy an array to the device; to a GPU by pinned memory, so that neither host nor device waits."""
+        tensor = torch.from_numpy(array)
+        return tensor.pin_memory().to(self.device, non_blocking=True) if self.device.type == "cuda" else tensor
+
+    def _samples(self, images: Tensor, rows: Tensor) -> Tensor:
         if self.baselines is not None and self.index is not None:
-            first = self.baselines[torch.from_numpy(self.index[rows]).to(self.device)]
-            return torch.cat([first[:, None], images], dim=1)
+            return torch.cat([self.baselines[self.index[rows]][:, None], images], dim=1)
         return images[:, 0] if self.frames == 1 else images
 
     def _whole(self, rows: np.ndarray) -> np.ndarray:
@@ -82,6 +109,29 @@ class ImageBank:
         read[own] = np.take(self.images, rows[own], axis=0)
         read[~own] = self.drawn[rows[~own] - len(self.images)]
         return read
+
+
+def free_gpu_memory(device: torch.device) -> int:
+    """Return the free bytes of a GPU; 0 of a processor, which reads the store's memory map as it is."""
+    return int(torch.cuda.mem_get_info(device)[0]) if device.type == "cuda" else 0
+
+
+def placement(size: int, free: int) -> str:
+    """State where ``size`` bytes of images are during training; empty without a GPU.
+
+    Examples
+    --------
+    >>> placement(66_000_000, 24_000_000_000)
+    'all images are in GPU memory: 66 MB of 24,000 MB free'
+    """
+    if not free:
+        return ""
+    if size < GPU_SHARE * free:
+        return f"all images are in GPU memory: {size / 1e6:,.0f} MB of {free / 1e6:,.0f} MB free"
+    return (
+        f"images are copied to the GPU {AHEAD} batches ahead: all are {size / 1e6:,.0f} MB, more than "
+        f"{GPU_SHARE:.0%} of {free / 1e6:,.0f} MB free"
+    )
 
 
 def chosen_frames(stored: int, frames: int, numbers: np.ndarray | None = None) -> np.ndarray:
@@ -131,6 +181,7 @@ class TrainingBatches:
         if self.batch_size < 2 * world:
             raise InputError(f"{len(rows)} training samples are too few for {world} processes with two or more each")
         self.steps = len(rows) // self.batch_size
+        self._rows, self._targets = bank.on_device(self.rows), bank.on_device(self.targets)
 
     @classmethod
     def of_recipe(
@@ -166,12 +217,12 @@ class TrainingBatches:
     ) -> Iterator[Batch]:
         """Iterate over one epoch from step ``start`` on; ``second`` names the sampling of a second batch for each."""
         batches = self._batches(epoch, start, self.order(epoch, sampling), "augment")
-        if second is None:
-            yield from batches
-            return
-        others = self._batches(epoch, start, self.order(epoch, second, "second sampling"), "augment second")
-        for batch, other in zip(batches, others, strict=True):
-            yield replace(batch, second=other)
+        if second is not None:
+            others = self._batches(epoch, start, self.order(epoch, second, "second sampling"), "augment second")
+            batches = (replace(batch, second=other) for batch, other in zip(batches, others, strict=True))
+        if self.bank.device.type == "cuda" and self.bank.resident is None:
+            batches = copied_ahead(batches, torch.cuda.Stream(self.bank.device))  # type: ignore[no-untyped-call]
+        yield from batches
 
     def names_of(self, epoch: int, step: int, sampling: str | None = None) -> list[str]:
         """Return the names of the samples of one step, of all processes together."""
@@ -179,22 +230,22 @@ class TrainingBatches:
         return [str(name) for name in self.names[self.order(epoch, sampling)[first : first + self.batch_size]]]
 
     def _batches(self, epoch: int, start: int, order: np.ndarray, purpose: str) -> Iterator[Batch]:
-        numbers = torch.from_numpy(uniforms(self.seed, purpose, epoch, len(self.rows), COLUMNS))
-        frames = self._frames(epoch, purpose)
+        # What an epoch needs beside images is on the device before its first step, so that no step copies it.
+        bank, frames = self.bank, self._frames(epoch, purpose)
+        indices = bank.on_device(order)
+        targets, resident = self._targets[indices], self._rows[indices]
+        numbers = bank.on_device(uniforms(self.seed, purpose, epoch, len(self.rows), COLUMNS))
+        chosen = None if frames is None else bank.on_device(frames)
         share = self.batch_size // self.world
-        device = self.bank.device
         for step in range(start, self.steps):
             first = step * self.batch_size + self.rank * share
-            indices = order[first : first + share]
-            rows = self.rows[indices]
-            targets = torch.from_numpy(self.targets[indices]).to(device, non_blocking=True)
-            yield Batch(
-                rows,
-                self.bank.take(rows, None if frames is None else frames[first : first + share]),
-                targets,
-                numbers[first : first + share],
-                torch.from_numpy(indices).to(device, non_blocking=True),
-            )
+            part = slice(first, first + share)
+            rows = self.rows[order[part]]
+            if bank.resident is None:
+                images = bank.take(rows, None if frames is None else frames[part])
+            else:
+                images = bank.resident_samples(resident[part], None if chosen is None else chosen[part])
+            yield Batch(rows, images, targets[part], numbers[part], indices[part])
 
     def _frames(self, epoch: int, purpose: str) -> np.ndarray | None:
         """Draw the frames of each sample of an epoch; None where all frames, or the middle ones, are used."""
@@ -202,6 +253,22 @@ class TrainingBatches:
             return None
         numbers = uniforms(self.seed, f"{purpose} frames", epoch, len(self.rows), self.bank.frames)
         return chosen_frames(self.bank.stored, self.bank.frames, numbers)
+
+
+def copied_ahead(batches: Iterator[Batch], stream: "torch.cuda.Stream") -> Iterator[Batch]:
+    """Read batches and copy them to a GPU on a stream of their own, while the GPU computes the steps before."""
+
+    def copied() -> Iterator[tuple[Batch, torch.cuda.Event]]:
+        with torch.cuda.stream(stream):
+            for batch in batches:
+                yield batch, stream.record_event()
+
+    current = torch.cuda.current_stream(stream.device)
+    stream.wait_stream(current)
+    for batch, event in prefetch(copied(), AHEAD):
+        current.wait_event(event)
+        batch.used_on(current)
+        yield batch
 
 
 def key(seed: int, *parts: object) -> int:

@@ -24,6 +24,7 @@ from evenface.models.backbone import HeadOnly, Network
 from evenface.models.build import check_settings, probe_widths
 from evenface.models.sequence import OneVsRestNetwork, SequenceNetwork
 from evenface.runs import Run
+from evenface.training.compilation import check_compilable
 from evenface.utils.errors import InputError
 from evenface.utils.registry import check_options, load_plugins
 
@@ -48,6 +49,7 @@ def _check_parts(recipe: Recipe, method: type[Method]) -> None:
     _check_training(training)
     if training.start_size is not None:
         _check_start_size(recipe, training.start_size)
+    check_compilable(recipe)
     if training.cache_features:
         _check_cached_features(recipe, method)
     _check_auxiliary(recipe, method)

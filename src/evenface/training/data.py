@@ -47,6 +47,11 @@ class TrainingData:
         from evenface.methods import METHODS
 
         _ = self.frames
+        if len(self.manifest.classes) < 2 and not self.manifest.targets:
+            raise InputError(
+                f"the source {self.manifest.source} has no labels to train on",
+                "Pretrain on it: evenface pretrain --data FOLDER --out FOLDER.",
+            )
         counts, method = self.counts, METHODS[self.recipe.method.name]
         if self.manifest.targets:
             if self.recipe.data.auxiliary:

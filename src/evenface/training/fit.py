@@ -15,6 +15,7 @@ from evenface.runs import AUXILIARY, FACTS, PREDICTIONS, VALIDATION, Run
 from evenface.training.batches import ImageBank, TrainingBatches
 from evenface.training.build import build_method, build_model, check_recipe
 from evenface.training.class_prior import prior_of_method
+from evenface.training.compilation import check_compiler
 from evenface.training.data import (
     TrainingData,
     auxiliary_predictions,
@@ -52,9 +53,10 @@ def fit_images(run: Run, recipe: Recipe) -> None:
     check_recipe(recipe)
     # A run that was interrupted resumes in the precision that it began with, on other hardware too.
     resumed_precision = run.precision if (run.folder / FACTS).is_file() else None
-    choose_accelerator(recipe.training, resumed_precision)  # before hours of preparation
+    accelerator = choose_accelerator(training := recipe.training, resumed_precision)  # before hours of preparation
+    check_compiler(training.compile, accelerator)
     keep_freed_memory()
-    data, training = TrainingData(recipe), recipe.training
+    data = TrainingData(recipe)
     network = build_model(recipe, len(data.listed.outputs), data.planned_frames)  # likewise
     data.check()
     manifest, counts = data.manifest, data.counts
@@ -73,12 +75,16 @@ def fit_images(run: Run, recipe: Recipe) -> None:
     fabric = launch_fabric(training, resumed_precision, uses_all_parameters=method.uses_all_parameters)
     implied = prior_of_method(method, training, counts)
     metadata = run_metadata(data, implied, str(fabric.device), fabric.strategy.precision.precision)
+    if network.load_report is not None and network.load_report.pretraining is not None:
+        metadata["pretraining"] = network.load_report.pretraining
     if fabric.is_global_zero:
         _begin(run, data, metadata, network)
         parameters = sum(weights.numel() for weights in network.parameters())
         for line in start_lines(metadata, f"{recipe.network.name}, {parameters:,} parameters"):
             say(line)
     bank = _image_bank(data, fabric, network)
+    if fabric.is_global_zero and bank.placement:
+        run.log(bank.placement)
     trainer = _build_trainer(fabric, method, bank, data, run)
     notes = trainer.fit()
     predicted = _predict(fabric, method, bank, training, data)

@@ -3,7 +3,7 @@
 import os
 import resource
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -90,18 +90,21 @@ def start_lines(metadata: Mapping[str, Any], network: str) -> list[str]:
         f"{what:<10}{', '.join(f'{name} {count:,}' for name, count in zip(classes, counts['train'], strict=True))}",
         *([f"drawn     {', '.join(named)}: faces of synthetic people among the training samples"] if named else []),
         f"network   {network}; method {recipe.method.name}, loss {metadata['loss']}",
-        f"training  {recipe.training.epochs} epochs on {metadata['device']} in {metadata['precision']}",
+        f"training  {recipe.training.epochs} epochs on {metadata['device']} in {metadata['precision']}"
+        + (", compiled in the first step, which takes longer" if recipe.training.compile != "none" else ""),
     ]
 
 
-def epoch_heading(*, validated: bool, unit: str = "images", metric: str = "balanced_accuracy") -> str:
+def epoch_heading(
+    *, validated: bool, unit: str = "images", metric: str = "balanced_accuracy", measures: Sequence[str] = ()
+) -> str:
     """Return the heading of the table of epochs on the screen; ``unit`` is what a network is trained on."""
-    return "  ".join(_epoch_columns(validated, unit, metric))
+    return "  ".join(_epoch_columns(validated, unit, metric, measures))
 
 
-def _epoch_columns(validated: bool, unit: str, metric: str) -> list[str]:
+def _epoch_columns(validated: bool, unit: str, metric: str, measures: Sequence[str]) -> list[str]:
     columns = ["validation loss", metric.replace("_", " ")] if validated else []
-    return ["  epoch", "  loss", *columns, f"{unit}/s"]
+    return ["  epoch", "   loss", *columns, *(name.replace("_", " ") for name in measures), f"{unit}/s"]
 
 
 def epoch_line(
@@ -110,14 +113,16 @@ def epoch_line(
     *,
     unit: str = "images",
     metric: str = "balanced_accuracy",
+    measures: Sequence[str] = (),
     best: str = "",
 ) -> str:
     """Return a row of the table of epochs on the screen, ended by a mark on the weights that are the best so far."""
     cells, validated = [f"{row['epoch']:.0f}/{epochs}", f"{row['train_loss']:.4f}"], "validation_loss" in row
     if validated:
         cells += [f"{row['validation_loss']:.4f}", f"{row['validation_' + metric]:.3f}"]
+    cells += [f"{row[name]:.4f}" for name in measures]
     cells.append(f"{row[f'{unit}_per_second']:.0f}")
-    columns = zip(cells, _epoch_columns(validated, unit, metric), strict=True)
+    columns = zip(cells, _epoch_columns(validated, unit, metric, measures), strict=True)
     return "  ".join([*(f"{cell:>{len(column)}}" for cell, column in columns), best]).rstrip()
 
 

@@ -11,7 +11,7 @@ from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from types import FrameType
-from typing import cast
+from typing import NoReturn, cast
 
 import numpy as np
 import pandas as pd
@@ -25,6 +25,7 @@ from evenface.preprocessing.augmentation import augment, resized, to_float
 from evenface.runs import HISTORY, WEIGHTS
 from evenface.training.batches import Batch, TrainingBatches, seed_stage, seed_step
 from evenface.training.checkpoint import lay_out_like_parameters, load_state, save_state, save_weights
+from evenface.training.compilation import CompiledForward
 from evenface.training.optimizers import EMA, EarlyStopping, build_optimizer, early_stopping, image_side, rate_factor
 from evenface.training.prediction import larger_is_better
 from evenface.training.run_records import Logger, epoch_heading, epoch_line
@@ -33,11 +34,13 @@ from evenface.utils.files import atomic_write
 from evenface.utils.progress import ProgressBar, progress
 
 CHECKPOINT, LAST = "checkpoint.safetensors", "last.safetensors"
+READ_EVERY = 50
+"""Steps between two readings of the losses, for which the host waits for the device."""
 
 
 @dataclass
 class TrainerState:
-    """Progress of a run: current epoch and step, loss sum of that epoch, history of finished epochs, seconds spent."""
+    """Progress of a run: current epoch and step, sum of that epoch's losses that were read, history, seconds spent."""
 
     epoch: int = 0
     step: int = 0
@@ -78,10 +81,12 @@ class Trainer:
         self.monitor, self.shown = monitor or recipe.training.monitor, shown
         method.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.model, self.optimizer = fabric.setup(method, build_optimizer([method], recipe.optimizer))
+        self.compiled = CompiledForward(method.network, recipe.training.compile)
         self._fresh_optimizer = self.optimizer.state_dict()
         self.ema = EMA(method, recipe.training.ema_decay)
         self.stages = stage_epochs(method.stages, recipe.training.epochs)
         self.state = TrainerState()
+        self._unread: dict[int, torch.Tensor] = {}
         self._saved = time.monotonic()
 
     def fit(self) -> list[str]:
@@ -97,7 +102,8 @@ class Trainer:
             for logger in self.loggers:
                 stack.callback(logger.close)
             if self.fabric.is_global_zero and self.state.epoch < epochs:
-                bar.say(epoch_heading(validated=self.validate is not None, metric=self.shown))
+                validated, measures = self.validate is not None, self.method.measures
+                bar.say(epoch_heading(validated=validated, metric=self.shown, measures=measures))
             while self.state.epoch < epochs and not self._early_stopping().stop:
                 self._train_epoch(bar, interrupt)
             if interrupt.pressed:
@@ -111,23 +117,27 @@ class Trainer:
         self.method.load_inference_state(load_file(self.folder / WEIGHTS))
         return notes
 
-    def step(self, batch: Batch) -> float:
-        """Take the next step of the current epoch and return the loss; an InputError if that is not finite."""
+    def step(self, batch: Batch) -> None:
+        """Take the next step of the current epoch without waiting for the device.
+
+        Its loss is read after at most ``READ_EVERY`` steps: an InputError if that is not finite.
+        """
         state, stage = self.state, self._stage()
         step = (state.epoch - stage.first) * self.batches.steps + state.step
         self._set_learning_rate(step, stage)
         seed_step(self.recipe.seed, state.epoch, state.step, self.fabric.global_rank)
-        images, self.method.ctx = self._augmented(batch), self._step_context(batch)
-        loss = self.model(images, batch.targets).mean()
-        value = self._finite(loss)
         self.optimizer.zero_grad(set_to_none=True)
+        images, self.method.ctx = self._augmented(batch), self._step_context(batch)
+        with self.compiled.applied():
+            loss = self.model(images, batch.targets).mean()
+        self._unread[state.step] = loss.detach()
         self.fabric.backward(loss)
         self._clip_gradients()
         self.optimizer.step()
         self.ema.update(step)
-        state.loss_sum += value
         state.step += 1
-        return value
+        if len(self._unread) >= READ_EVERY:
+            self._read_losses()
 
     def _train_epoch(self, bar: ProgressBar, interrupt: "Interrupt") -> None:
         state, stage, began = self.state, self._stage(), time.monotonic()
@@ -136,13 +146,15 @@ class Trainer:
             self._begin_stage(stage)
         self.model.train()
         for batch in self.batches.epoch(state.epoch, start=first, sampling=stage.sampling, second=second):
-            self.step(batch)
+            self._traced_step(batch)
             bar(1)
             if interrupt.pressed:
                 self._save_checkpoint()
                 raise KeyboardInterrupt
-            if time.monotonic() - self._saved > 60 * self.recipe.training.checkpoint_minutes:
+            due = time.monotonic() - self._saved > 60 * self.recipe.training.checkpoint_minutes
+            if due and (self.fabric.world_size == 1 or not self._unread):  # processes read losses at the same steps
                 self._save_checkpoint()
+        self._read_losses()
         images = (state.step - first) * self.batches.batch_size * self.batches.bank.frames
         self._end_epoch(bar, images / (time.monotonic() - began))
 
@@ -166,12 +178,29 @@ class Trainer:
         second = None if batch.second is None else (self._augmented(batch.second), batch.second.targets)
         return StepContext(epoch, step, epochs, self.batches.steps, batch.indices, second)
 
-    def _finite(self, loss: torch.Tensor) -> float:
-        """Return the mean loss of all processes, which must stop together, or those left would wait for the others."""
-        value = float(cast(torch.Tensor, self.fabric.all_reduce(loss.detach(), reduce_op="mean")))
-        if np.isfinite(value):
-            return value
-        epoch, step = self.state.epoch, self.state.step
+    def _traced_step(self, batch: Batch) -> None:
+        """Take a step; where it fails because of a loss that became NaN before, name that one."""
+        try:
+            self.step(batch)
+        except Exception:
+            if self.fabric.world_size == 1:
+                self._read_losses()
+            raise
+
+    def _read_losses(self) -> None:
+        """Add the losses of the last steps to the epoch's sum, of all processes together; refuse one not finite."""
+        if not self._unread:
+            return
+        unread, self._unread = self._unread, {}
+        losses = self.fabric.all_reduce(torch.stack(list(unread.values())), reduce_op="mean")
+        for step, value in zip(unread, cast(torch.Tensor, losses).tolist(), strict=True):
+            if not np.isfinite(value):
+                self._refuse(step, value)
+            self.state.loss_sum += value
+
+    def _refuse(self, step: int, value: float) -> NoReturn:
+        """End a training whose loss became NaN or infinite, naming the samples of that step."""
+        epoch = self.state.epoch
         names = self.batches.names_of(epoch, step, self._stage().sampling)
         problem = f"the loss became {value} at epoch {epoch + 1}, step {step + 1}"
         self.log(f"{problem}, on the samples {' '.join(names)}")
@@ -202,6 +231,7 @@ class Trainer:
             "epoch": state.epoch + 1,
             "lr": self.optimizer.param_groups[0]["lr"],
             "train_loss": state.loss_sum / self.batches.steps,
+            **self.method.end_epoch(),
             **self._validation_metrics(),
             "images_per_second": round(speed, 1),
         }
@@ -239,7 +269,8 @@ class Trainer:
         selects = self.validate is not None and self.recipe.training.checkpoint != "last"
         best = selects and self._early_stopping().best_epoch == self.state.epoch - 1
         epochs = self.recipe.training.epochs
-        bar.say(epoch_line(row, epochs, metric=self.shown, best="best" if best else ""))
+        measures = self.method.measures
+        bar.say(epoch_line(row, epochs, metric=self.shown, measures=measures, best="best" if best else ""))
 
     def _early_stopping(self) -> EarlyStopping:
         """Return the best epoch of the last stage, the only one that weights are selected in, and whether to stop."""
@@ -256,6 +287,7 @@ class Trainer:
             save_weights(self.folder / name, self.method.inference_state(), {"selected": selected})
 
     def _save_checkpoint(self) -> None:
+        self._read_losses()
         now = time.monotonic()
         self.state.seconds += now - self._saved
         self._saved = now

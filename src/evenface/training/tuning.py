@@ -270,7 +270,7 @@ IRRELEVANT: dict[str, Any] = {
     "data": {"root"},
     "protocol": True,
     "search": True,
-    "training": {"accelerator", "devices", "nodes", "loggers", "checkpoint_minutes"},
+    "training": {"accelerator", "compile", "devices", "nodes", "loggers", "checkpoint_minutes"},
 }
 """Parts of a recipe that a search does not depend on; of the protocol only the rows matter."""
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from evenface.data.datasets.layout import SourceFacts
 from evenface.data.manifest import Manifest
+from evenface.utils.errors import InputError
 from evenface.utils.files import user_path
 from evenface.utils.registry import Registry, check_options, checked_options
 
@@ -16,6 +17,7 @@ DATASETS: Registry[str] = Registry(
     {
         "affectnet": "affectnet:read",
         "affwild2": "affwild2:read",
+        "ai4pain": "ai4pain:read",
         "biovid": "biovid:read",
         "bp4d": "bp4d:read",
         "ckplus": "ckplus:read",
@@ -37,6 +39,7 @@ DATASETS: Registry[str] = Registry(
         "landmarks": "sequences:read_landmarks",
         "mafw": "expressions_in_films:read_mafw",
         "mediapipe": "sequences:read_mediapipe",
+        "mintpain": "mintpain:read",
         "mmafedb": "expression_folders:read_mmafedb",
         "openface": "sequences:read_openface",
         "pemf": "pemf:read",
@@ -48,13 +51,29 @@ DATASETS: Registry[str] = Registry(
         "synthetic-clips": "synthetic:read_clips",
         "synthetic-demo": "synthetic:read_demo",
         "unbc": "unbc:read",
+        "unlabelled": "folder:read_unlabelled",
+        "xite": "xite:read",
     },
 )
 """Name of a source, as in ``data.source``, to its reader: module of this package, and function."""
 
+WITHOUT_READER = {
+    "senseemotion": SourceFacts(
+        "SenseEmotion: 45 people at three levels of heat pain and without pain",
+        "your levels",
+        "Its folders are not described publicly, so there is no source of this name: list its videos in a table with "
+        "path, label and subject, and read that by the source clips, or by openface after feature extraction.",
+        "M. Velana et al., Ulm University",
+        "Available from its owners for research; evenface does not know the terms",
+    )
+}
+"""Datasets that are known by name only."""
+
 
 def dataset_reader(name: str) -> Callable[..., Manifest]:
     """Return the function that reads a source; an InputError where there is none of this name."""
+    if name in WITHOUT_READER:
+        raise InputError(f"there is no source {name!r}", WITHOUT_READER[name].needs)
     module, _, function = DATASETS[name].partition(":")
     reader: Callable[..., Manifest] = getattr(import_module(f"evenface.data.datasets.{module}"), function)
     return reader
@@ -108,8 +127,8 @@ def dataset_licence(name: str) -> str:
 def list_sources(names: Sequence[str] = ()) -> list[str]:
     """Return the lines that list sources: what each reads, its targets, the files it needs, its owner and terms."""
     lines = []
-    for name in names or DATASETS:
-        facts = dataset_facts(name)
+    for name in names or (*DATASETS, *WITHOUT_READER):
+        facts = WITHOUT_READER[name] if name in WITHOUT_READER else dataset_facts(name)
         details = {"targets": facts.targets, "needs": facts.needs.removeprefix("Expected "), "owner": facts.owner}
         lines.append(f"{name:16} {facts.about}")
         lines += [f"  {key + ':':13} {text}" for key, text in {**details, "terms": facts.licence}.items()]

@@ -1,4 +1,4 @@
-"""Folders ``class/...`` or ``split/class/...`` of images (``folder``) or clips (``clip-folder``)."""
+"""Folders ``class/...`` or ``split/class/...`` of images (``folder``) or clips (``clip-folder``), or of any images."""
 
 import re
 from collections.abc import Callable, Sequence
@@ -28,6 +28,13 @@ FACTS = {
     "clip-folder": SourceFacts(
         "Your own clips in one folder per class", "your classes or levels", EXPECTED_CLIPS, "you", OWN
     ),
+    "unlabelled": SourceFacts(
+        "Your own images in folders of any names, for self-supervised pretraining",
+        "none; names of folders are no labels",
+        "Expected images at any depth.",
+        "you",
+        OWN,
+    ),
 }
 
 
@@ -45,6 +52,25 @@ def read(root: Path, *, subjects: str | None = None) -> Manifest:
             "the source clip-folder reads all frames"
         )
     return Manifest(make_table(rows), classes, "folder", root, tuple(notes))
+
+
+def read_unlabelled(root: Path) -> Manifest:
+    """Read all images below a folder without labels; folders at the top that are named like splits are splits."""
+    check_root(root, "unlabelled")
+    files = files_below(root)
+    images = [name for name in files if file_kind(str(root / name)) in ("image", "animation")]
+    if not images:
+        raise InputError(
+            f"unlabelled: no images in {root}, which has {listed(files, 4) if files else 'no files'}",
+            "Name a folder of images; take frames out of videos first.",
+        )
+    rows = [{"sample": name, "path": name, "label": 0, "split": _side(name)} for name in images]
+    return Manifest(make_table(rows), ("unlabelled",), "unlabelled", root)
+
+
+def _side(path: str) -> str | None:
+    top, below, _ = path.partition("/")
+    return side_of(top) if below else None
 
 
 def read_clips(

@@ -166,7 +166,7 @@ class EpochBatches:
         self.rows = torch.from_numpy(rows.reshape(shape)).to(device)
         self.targets = torch.from_numpy(targets.reshape(*shape, *first.shape[1:])).to(device)
         self._masks = torch.zeros(len(states), min(longest, DRAWN_STEPS), self.batch, width)
-        self._part = -1
+        self._on_device, self._part = self._masks, -1
         self._network: StackedNetwork | None = None
         self._rates = [state.rate(0) if state.member.schedule.name != "cosine" else None for state in states]
 
@@ -184,7 +184,8 @@ class EpochBatches:
                 if member.steps > part * DRAWN_STEPS:
                     drawn = torch.from_numpy(member.dropout_mask(self.epoch, part))
                     mask[: len(drawn), :, : drawn.shape[2]] = drawn
-        return self._masks[:, place].to(self.device)
+            self._on_device = self._masks.to(self.device)
+        return self._on_device[:, place]
 
     def network(self, weights: StackedArrays, gradients: StackedArrays, buffers: Buffers, count: int) -> StackedNetwork:
         """Return the pass of the first members, the last one's as long as they are as many."""

@@ -67,7 +67,7 @@ class StackedOptimizer:
             return
         weights, gradients, first, second = tensors
         betas = settings.betas or (0.9, 0.999)  # torch's own, as is 1e-8 below
-        steps = [torch.tensor(float(count), device=weights[0].device)] * len(weights)
+        steps = [torch.full((), float(count), device=weights[0].device)] * len(weights)
         move = torch._fused_adam_ if settings.name == "adam" else torch._fused_adamw_
         move(
             weights,
