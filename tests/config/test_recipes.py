@@ -142,6 +142,13 @@ def test_files_that_hold_no_recipe_are_refused(tmp_path, content):
         load_recipe(path)
 
 
+def test_a_table_in_place_of_a_recipe_is_data(tmp_path):
+    path = tmp_path / "faces.csv"
+    path.write_text("path,label\na.png,happy\n")
+    with pytest.raises(InputError, match=r"faces\.csv is a table, not a recipe\n.*--data .*faces\.csv"):
+        load_recipe(path)
+
+
 def test_an_unknown_name_gets_the_nearest():
     with pytest.raises(InputError, match="fer2013-factor10"):
         load_recipe("fer2013-factor1")

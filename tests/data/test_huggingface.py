@@ -43,6 +43,18 @@ def hub(root, **columns):
     return root
 
 
+def test_levels_are_ordinal_in_the_given_order(tmp_path):
+    root = hub(tmp_path)
+    got = read_dataset("huggingface", root, {"ordered": True, "classes": ["pain", "calm"]})
+    assert (got.task, got.classes) == ("ordinal", ("pain", "calm"))
+    train = [got.classes[label] for label in got.labels[got.table["split"] == "train"]]
+    assert train == ["calm", "pain", "calm", "pain", "pain"]
+    with refused("huggingface: the order of the classes calm, pain is unknown"):
+        read_dataset("huggingface", root, {"ordered": True})
+    with refused("huggingface: the option classes lists calm, but the classes are calm, pain"):
+        read_dataset("huggingface", root, {"classes": ["calm"]})
+
+
 def saved(root, **columns):
     """Folder of ``save_to_disk``: Arrow streams, in two batches, and a cache file that is not listed."""
     columns = columns or {"label": [0, 1, 0, 1, 1], "subject": ["a", "a", "b", "b", "c"]}

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from layouts import plant, refused
+from layouts import columns_of, plant, refused
 from PIL import Image
 
 from evenface.data.datasets import DATASETS, WITHOUT_READER, dataset_reader, list_sources, read_dataset
@@ -49,6 +49,35 @@ def test_sources_are_listed_with_what_is_needed_and_the_terms(capsys):
         assert words in shown
     with refused("Did you mean disfa"):
         list_sources(["disfaa"])
+
+
+LEVELS = ("none", "mild", "severe")
+
+
+def levels_folder(root):
+    plant(root, *(f"{name}/{number}.png" for name in LEVELS for number in range(2)))
+    return root
+
+
+def levels_table(root):
+    levels_folder(root)
+    lines = [f"{name}/{number}.png,{name}" for name in LEVELS for number in range(2)]
+    (root / "levels.csv").write_text("\n".join(["path,label", *lines]))
+    return root / "levels.csv"
+
+
+@pytest.mark.parametrize(("source", "tree"), [("folder", levels_folder), ("csv", levels_table)])
+def test_levels_of_images_are_ordinal_in_the_given_order(source, tree, tmp_path):
+    root = tree(tmp_path)
+    got = read_dataset(source, root, {"ordered": True, "classes": LEVELS})
+    assert (got.task, got.content, got.classes) == ("ordinal", "stills", LEVELS)
+    named_so = {path.partition("/")[0]: got.classes[label] for path, label in columns_of(got, "path", "label")}
+    assert named_so == {name: name for name in LEVELS}
+    plain = read_dataset(source, root)
+    assert (plain.task, plain.classes) == ("classification", ("mild", "none", "severe"))
+    assert read_dataset(source, root, {"classes": LEVELS}).task == "classification"
+    with refused(f"{source}: the order of the classes mild, none, severe is unknown"):
+        read_dataset(source, root, {"ordered": True})
 
 
 # --- folder

@@ -73,6 +73,7 @@ def test_without_a_choice_a_manifest_stays_as_it_is():
         ({"targets": ["who"]}, r"there is no column of numbers 'who'"),
         ({"task": "classification", "targets": ["AU1"]}, "predicts classes, but data.targets names columns"),
         ({"task": "multilabel"}, "needs the columns that are to be predicted"),
+        ({"task": "regression"}, "To predict the value of classes that are levels: data.ordered=true"),
         ({"task": "ordinal"}, "not known to be steps of one scale"),
         ({"targets": ["flat"]}, "the target flat has only the value 0"),
         ({"targets": ["empty"]}, "the target empty has no value"),

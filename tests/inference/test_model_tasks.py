@@ -1,7 +1,6 @@
 """Models of every task, from the run folder to the exported file, table, page and refusals."""
 
 import json
-from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -20,7 +19,6 @@ from evenface.inference import export, open_model
 from evenface.inference.export import StoredSamples
 from evenface.inference.prediction_table import read_rows
 from evenface.runs import Run
-from evenface.training import data
 from evenface.utils.errors import InputError
 
 TASKS = ("classification", "ordinal", "regression", "multilabel")
@@ -33,9 +31,8 @@ def runs(small_recipe, tmp_path_factory):
     """A run of each task, by its name."""
     folder = tmp_path_factory.mktemp("tasks")
     ef.train(small_recipe, out=folder / "classification", sample_faces=False, **{"training.epochs": 1})
-    with pytest.MonkeyPatch.context() as patch:  # no source of images has ordered classes
-        patch.setattr(data, "select", lambda _, manifest: replace(manifest, task="ordinal"))
-        ef.train(small_recipe, out=folder / "ordinal", sample_faces=False, **{"training.epochs": 1})
+    levels = {"data.ordered": True, "data.classes": ["calm", "fear", "happy"]}
+    ef.train(small_recipe, out=folder / "ordinal", sample_faces=False, **{"training.epochs": 1}, **levels)
     for task, targets in TARGETS.items():
         recipe = {
             "name": task,
@@ -84,6 +81,32 @@ def test_the_file_predicts_as_the_run_whatever_the_task(runs, files, task):
     parity = files[task].parity
     assert (parity.same_class is None) == (task in TARGETS)
     assert ("same class" in "".join(parity.lines)) == (task not in TARGETS)
+
+
+def concordance(truth, predicted):
+    """Lin's coefficient, from its definition."""
+    covariance = np.mean((truth - truth.mean()) * (predicted - predicted.mean()))
+    return 2 * covariance / (truth.var() + predicted.var() + (truth.mean() - predicted.mean()) ** 2)
+
+
+@pytest.mark.parametrize("task", TARGETS)
+def test_int8_of_targets_costs_what_is_reported(runs, files, task, tmp_path, monkeypatch):
+    from sklearn.metrics import average_precision_score
+
+    monkeypatch.setattr(export, "latencies", lambda *_: {})
+    out = tmp_path / "small.onnx"
+    cost = api.export(runs[task], out=out, int8=True, max_accuracy_loss=2).cost
+    samples = StoredSamples.of(Run.open(runs[task]))
+    rows = samples.rows("validation")
+    truth, images = samples.manifest.target_values(rows), samples.arrays_of(rows)
+    metric = average_precision_score if task == "multilabel" else concordance
+    means = []
+    for path in (files[task].path, out):
+        predicted = open_model(path).probabilities(images)
+        means.append(np.mean([metric(truth[:, i], predicted[:, i]) for i in range(truth.shape[1])]))
+    assert cost.pair.overall[cost.comparison.main].value == pytest.approx(means[1] - means[0], abs=1e-6)
+    assert cost.loss == pytest.approx(means[0] - means[1], abs=1e-6)
+    assert ("average precision" if task == "multilabel" else "CCC") in cost.lines[0]
 
 
 @pytest.mark.parametrize("task", TASKS)

@@ -2,6 +2,7 @@
 
 import os
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -31,6 +32,13 @@ def test_the_store_holds_the_files_pixels_in_the_manifests_order(tmp_path):
         np.testing.assert_array_equal(store.images[i, 0, :, :, 0], np.asarray(picture(i)))
     assert store.summary() == "5 faces"
     assert not store.images.flags.writeable
+
+
+def test_the_same_samples_as_levels_have_a_store_of_their_own(tmp_path):
+    manifest = folder_of(tmp_path / "faces", 5)
+    for task in ("classification", "ordinal", "classification"):
+        store = prepare(replace(manifest, task=task), tmp_path / "stores", size=12)
+        assert (store.manifest.task, Store.open(store.path).manifest.task) == (task, task)
 
 
 def test_every_mode_gives_the_colours_that_were_painted(tmp_path):

@@ -61,6 +61,14 @@ def test_too_few_people_and_files_that_are_not_images_are_rejected(tmp_path):
         guess_dataset(tmp_path / "absent")
 
 
+def test_targets_have_no_balanced_accuracy_to_select_by(tmp_path):
+    pictures(tmp_path / "faces", {"x": 40})
+    lines = [f"faces/x/{path.name},{n % 2},{n % 3 // 2}" for n, path in enumerate(sorted(tmp_path.glob("faces/x/*")))]
+    (tmp_path / "units.csv").write_text("\n".join(["path,AU4,AU12", *lines]))
+    with pytest.raises(InputError, match="which a multilabel task does not have"):
+        choose(tmp_path / "units.csv", tmp_path / "o", QUICK)
+
+
 UNITS = {
     "network.recurrent": {"dense": 4, "hidden": 4, "top": 4, "dropout": 0.0},
     "data.sequences.frames": 3,

@@ -138,6 +138,8 @@ def _read(source: str | Path) -> tuple[dict[str, Any], str]:
                 f"{near} `evenface recipes` lists the shipped recipes; or give the path of a YAML file.".strip(),
             )
         path = shipped[str(source)]
+    if path.suffix.lower() in TABLES:
+        raise InputError(f"{source} is a table, not a recipe", f"For data of your own: --data {source}.")
     content = read_mapping(path, "recipe")
     if {"factors", "extends"} & set(content):
         raise not_a_recipe(source)

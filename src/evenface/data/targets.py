@@ -82,10 +82,10 @@ def select_targets(
         table = manifest.table.assign(**{LEVEL: level_values(manifest.classes)[manifest.labels]})
         return _with_strata(replace(manifest, table=table), "regression", [LEVEL], positive_from)
     if not names:
-        raise InputError(
-            f"{manifest.source}: data.task: {task} needs the columns that are to be predicted",
-            f"Set data.targets, such as data.targets=[{', '.join(target_columns(manifest)[:2]) or 'AU1, AU2'}].",
-        )
+        hint = f"Set data.targets, such as data.targets=[{', '.join(target_columns(manifest)[:2]) or 'AU1, AU2'}]."
+        if task == "regression":
+            hint += " To predict the value of classes that are levels: data.ordered=true."
+        raise InputError(f"{manifest.source}: data.task: {task} needs the columns that are to be predicted", hint)
     return _with_strata(manifest, task or _task_of(manifest, names), names, positive_from)
 
 
@@ -111,7 +111,7 @@ def _of_classes(manifest: Manifest, task: TaskKind) -> Manifest:
     if task == "ordinal" and not manifest.ordered:
         raise InputError(
             f"{manifest.source}: the classes {', '.join(manifest.classes)} are not known to be steps of one scale",
-            "Set data.ordered: true where the source has that option, and data.classes from lowest to highest.",
+            "Set data.ordered: true; names that are no numbers need data.classes too, from lowest to highest.",
         )
     return replace(manifest, task=task)
 

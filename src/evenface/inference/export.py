@@ -16,7 +16,7 @@ import torch
 from evenface.config import Recipe
 from evenface.data.manifest import TARGET_TASKS, Manifest, TaskKind
 from evenface.evaluation.comparison import Comparison, MethodPair, compare
-from evenface.evaluation.formatting import signed, with_interval
+from evenface.evaluation.formatting import count_units, signed, with_interval
 from evenface.evaluation.metric_registry import headline_of, lower_is_better
 from evenface.evaluation.predictions import Predictions
 from evenface.evaluation.probability_metrics import shares
@@ -395,8 +395,8 @@ class QuantisationCost:
             lines.append(
                 f"int8    validation {target_label(name)} {with_interval(float32.overall[name])}, in int8 "
                 f"{with_interval(int8.overall[name])}, difference {signed(difference.value)} "
-                f"[{signed(difference.low)}, {signed(difference.high)}] over {self.comparison.units:,} "
-                f"{self.comparison.unit}"
+                f"[{signed(difference.low)}, {signed(difference.high)}] over "
+                f"{count_units(self.comparison.units, self.comparison.unit)}"
             )
         return lines
 

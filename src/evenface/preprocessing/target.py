@@ -213,16 +213,18 @@ def _check(manifest: Manifest, target: Target) -> None:
 
 def store_settings(target: Target, manifest: Manifest) -> list[Any]:
     """Return what the content of a store depends on beside the bytes of the files: its key is computed from it."""
+    scale = ["ordinal"] if manifest.task == "ordinal" else []  # an option of sources that changes no sample
     if target.sequences:
         spec = target.sequences.facts
         if not target.crop:
-            return [PREPARATION, manifest.hash, SEQUENCES, spec, None]
-        return [PREPARATION, manifest.hash, SEQUENCES, spec, FACE_MODELS, decoder_version(), crop_facts(target.crop)]
+            return [PREPARATION, manifest.hash, SEQUENCES, spec, None, *scale]
+        crop = crop_facts(target.crop)
+        return [PREPARATION, manifest.hash, SEQUENCES, spec, FACE_MODELS, decoder_version(), crop, *scale]
     # In the order, and with no more entries, than stores of stills always had: they are found again by it.
     further: list[Any] = [crop_facts(target.crop)] if target.crop else []
     further += ["squeeze"] if target.squeeze else []
     further += [{"clips": clip_facts(target.clips), "decoder": decoder_version()}] if target.clips else []
-    return [PREPARATION, target.size, target.channels, manifest.hash, *further]
+    return [PREPARATION, target.size, target.channels, manifest.hash, *further, *scale]
 
 
 def clip_facts(clips: FrameSampler) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from evenface.config import Recipe, dump_recipe, load_recipe
 from evenface.config.recipe import Protocol
 from evenface.data.dataset_guess import DatasetGuess, guess_dataset
 from evenface.data.imbalance import imbalance_factor
-from evenface.data.manifest import Manifest, attribute_columns
+from evenface.data.manifest import TARGET_TASKS, Manifest, attribute_columns
 from evenface.data.splits import split_manifest
 from evenface.evaluation.bootstrap import Estimate, estimate
 from evenface.evaluation.comparison import Comparison, Difference, compare
@@ -28,7 +28,7 @@ from evenface.statistics.assumptions import with_p
 from evenface.statistics.t_tests import fold_overlap, resampled_t_test
 from evenface.studies.plan import StudyOptions
 from evenface.studies.run import StudyResult, run_study
-from evenface.training.data import prepare_store, split_store
+from evenface.training.data import prepare_store, select, split_store
 from evenface.utils.errors import InputError
 from evenface.utils.files import atomic_write, digest, write_json
 from evenface.utils.registry import find
@@ -269,6 +269,12 @@ def choose(
         report_message(text)
     recipe = own_recipe(guess, overrides)
     store = prepare_store(recipe)
+    task = select(recipe, store.manifest).task
+    if task in TARGET_TASKS:
+        raise InputError(
+            f"methods are selected by balanced accuracy, which a {task} task does not have",
+            "Choose one: --method NAME or loss.name=NAME; the page on tasks lists those for each task.",
+        )
     split = split_store(recipe, store)
     training = store.manifest.take(np.sort(np.concatenate([split.train, split.validation])))
     counts = dict(zip(training.classes, training.counts().tolist(), strict=True))

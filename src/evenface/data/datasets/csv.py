@@ -33,7 +33,7 @@ OWN = "Terms of its owner, unknown to evenface"
 FACTS = {
     "csv": SourceFacts(
         "Your own images, listed in a table",
-        "classes, or any number of targets: action units, pspi, valence, arousal, vas, or columns you name",
+        "classes, levels, or any number of targets: action units, pspi, valence, arousal, vas, or columns you name",
         EXPECTED,
         "you",
         OWN,
@@ -62,11 +62,12 @@ def read(
     table: str | None = None,
     columns: Mapping[str, str] | None = None,
     classes: Sequence[str] | None = None,
+    ordered: bool = False,
     delimiter: str | None = None,
     targets: Sequence[str] = (),
 ) -> Manifest:
     """Read a table of samples, of classes in the column ``label``, or else of targets in columns of numbers."""
-    return read_as("csv", root, table, columns, classes, delimiter, targets)
+    return _on_scale(read_as("csv", root, table, columns, classes, delimiter, targets), classes, ordered)
 
 
 def read_clips(
@@ -81,8 +82,14 @@ def read_clips(
 ) -> Manifest:
     """Read a table with one line per clip: a whole file or folder, or a range of its frames."""
     manifest = read_as("clips", root, table, columns, classes, delimiter, targets)
-    task = manifest.task if manifest.targets else task_of_scale("clips", manifest.classes, classes, ordered)
-    return replace(with_own_clips(manifest), content="clips", task=task)
+    return replace(with_own_clips(_on_scale(manifest, classes, ordered)), content="clips")
+
+
+def _on_scale(manifest: Manifest, classes: Sequence[str] | None, ordered: bool) -> Manifest:
+    """Return a manifest whose classes, if it has any, are levels if ``ordered``."""
+    if manifest.targets:
+        return manifest
+    return replace(manifest, task=task_of_scale(manifest.source, manifest.classes, classes, ordered))
 
 
 def with_own_clips(manifest: Manifest) -> Manifest:

@@ -24,7 +24,7 @@ EXPECTED_CLIPS = "Expected class/clip or split/class/clip; a clip is a video, or
 EXPECTED = "Expected class/file, or split/class/file with splits such as train, validation, test."
 OWN = "Terms of its owner, unknown to evenface"
 FACTS = {
-    "folder": SourceFacts("Your own images in one folder per class", "your classes", EXPECTED, "you", OWN),
+    "folder": SourceFacts("Your own images in one folder per class", "your classes or levels", EXPECTED, "you", OWN),
     "clip-folder": SourceFacts(
         "Your own clips in one folder per class", "your classes or levels", EXPECTED_CLIPS, "you", OWN
     ),
@@ -38,9 +38,12 @@ FACTS = {
 }
 
 
-def read(root: Path, *, subjects: str | None = None) -> Manifest:
+def read(
+    root: Path, *, subjects: str | None = None, classes: Sequence[str] | None = None, ordered: bool = False
+) -> Manifest:
     """Read a folder of images with one folder per class."""
-    rows, classes, notes = rows_of_classes(root, "folder", EXPECTED, subjects, files_below)
+    rows, names, notes = rows_of_classes(root, "folder", EXPECTED, subjects, files_below)
+    order = _in_order(rows, names, "folder", root, classes, ordered)
     animated = [
         row["path"]
         for row in rows
@@ -51,7 +54,8 @@ def read(root: Path, *, subjects: str | None = None) -> Manifest:
             f"animated images, of which only the first frame is read: {len(animated)}, such as {animated[0]}; "
             "the source clip-folder reads all frames"
         )
-    return Manifest(make_table(rows), classes, "folder", root, tuple(notes))
+    task = task_of_scale("folder", order, classes, ordered)
+    return Manifest(make_table(rows), order, "folder", root, tuple(notes), task=task)
 
 
 def read_unlabelled(root: Path) -> Manifest:
@@ -153,6 +157,21 @@ def clips_of_classes(
 ) -> tuple[list[dict[str, Any]], tuple[str, ...], list[str]]:
     """List samples as :func:`rows_of_classes` does, each a clip of its own, with the classes in the given order."""
     rows, names, notes = rows_of_classes(root, source, expected, subjects, list_samples)
+    order = _in_order(rows, names, source, root, classes, ordered)
+    for row in rows:
+        row["clip"] = row["sample"]
+    return rows, order, notes
+
+
+def _in_order(
+    rows: list[dict[str, Any]],
+    names: tuple[str, ...],
+    source: str,
+    root: Path,
+    classes: Sequence[str] | None,
+    ordered: bool,
+) -> tuple[str, ...]:
+    """Set the labels of rows by the given order of the classes, and return that order."""
     task_of_scale(source, names, classes, ordered)
     order = tuple(map(str, classes)) if classes else names
     if sorted(order) != sorted(names):
@@ -161,9 +180,8 @@ def clips_of_classes(
             "List each class of the folder once.",
         )
     for row in rows:
-        row["clip"] = row["sample"]
         row["label"] = order.index(names[row["label"]])
-    return rows, order, notes
+    return order
 
 
 def _class_folders(root: Path, source: str, expected: str) -> list[tuple[str, str | None, str]]:

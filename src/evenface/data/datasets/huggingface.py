@@ -8,13 +8,22 @@ beside ``train/state.json`` and ``train/data-00000-of-00001.arrow``. Neither the
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 import pandas as pd
 
 from evenface.data.datasets.csv import TableFile, numeric_targets, target_names, task_of_targets
-from evenface.data.datasets.layout import SourceFacts, class_notes, files_below, manifest_of_targets, naming, side_of
+from evenface.data.datasets.layout import (
+    SourceFacts,
+    class_notes,
+    files_below,
+    manifest_of_targets,
+    naming,
+    side_of,
+    task_of_scale,
+)
 from evenface.data.manifest import Manifest, make_table
 from evenface.utils.errors import InputError
 from evenface.utils.files import check_exists, listed, natural_order
@@ -31,14 +40,22 @@ EXPECTED = (
 )
 FACTS = SourceFacts(
     "A dataset of the Hugging Face library on disk, with a column of images",
-    "its ClassLabel, or any number of targets as of csv",
+    "its ClassLabel, as classes or levels, or any number of targets as of csv",
     EXPECTED,
     "whoever published it; see its card",
     "Terms of its owner, unknown to evenface",
 )
 
 
-def read(root: Path, *, label: str | None = None, subject: str | None = None, targets: Sequence[str] = ()) -> Manifest:
+def read(
+    root: Path,
+    *,
+    label: str | None = None,
+    subject: str | None = None,
+    classes: Sequence[str] | None = None,
+    ordered: bool = False,
+    targets: Sequence[str] = (),
+) -> Manifest:
     """Read all splits; columns of label and subject are found by their names unless given."""
     check_exists(root, "huggingface")
     files = _files(root)
@@ -76,7 +93,21 @@ def read(root: Path, *, label: str | None = None, subject: str | None = None, ta
         numeric_targets(table, names, file)
         task = task_of_targets(table, names, file, chosen=bool(targets))
         return manifest_of_targets(table, names, task, "huggingface", root, notes)
-    return _of_classes(table, label, features, root, notes)
+    return _in_order(_of_classes(table, label, features, root, notes), classes, ordered)
+
+
+def _in_order(manifest: Manifest, classes: Sequence[str] | None, ordered: bool) -> Manifest:
+    """Return a manifest whose classes are in the given order, and levels if ``ordered``."""
+    names = manifest.classes
+    order = tuple(map(str, classes)) if classes else names
+    if sorted(order) != sorted(names):
+        raise InputError(
+            f"huggingface: the option classes lists {listed(order)}, but the classes are {listed(names)}",
+            "List each class once.",
+        )
+    labels = [order.index(names[label]) for label in manifest.labels]
+    task = task_of_scale("huggingface", order, classes, ordered)
+    return replace(manifest, table=manifest.table.assign(label=labels), classes=order, task=task)
 
 
 def _of_classes(table: pd.DataFrame, label: str, features: Mapping[str, Any], root: Path, notes: list[str]) -> Manifest:
