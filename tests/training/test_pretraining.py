@@ -243,6 +243,7 @@ def test_what_cannot_be_pretrained_on_is_refused_in_one_sentence(faces, tmp_path
         ("training.sampling", "inverse"),
         ("training.tta_flip", True),
         ("training.patience", 3),
+        ("training.compile", "default"),
         ("data.targets", ["AU1"]),
         ("augment.flip_landmarks", "literal"),
     ],

@@ -62,7 +62,7 @@ UNUSED = (
     *(f"data.{key}" for key in ("task", "targets", "positive_from", "auxiliary", "clips.", "sequences.", "baseline.")),
     *(f"network.{key}" for key in ("dropout", "head", "temporal.", "recurrent.", "freeze")),
     *(f"training.{key}" for key in ("sampling", "auxiliary_weight", "checkpoint", "tta_flip", "cache_features")),
-    *(f"training.{key}" for key in ("monitor", "thresholds", "patience")),
+    *(f"training.{key}" for key in ("monitor", "thresholds", "patience", "compile")),
     *(f"augment.{key}" for key in ("temporal_jitter", "flip_landmarks", "flip_duplicates")),
 )
 """Beginnings of keys that have no effect."""
