@@ -36,7 +36,7 @@ READING_METHODS = {
 """Methods whose steps wait for the device by what they are."""
 
 
-def trainer(folder, name="erm", *, epochs=2, **overrides):
+def trainer(folder, name="erm", *, epochs=2, accelerator="cpu", **overrides):
     """Build the trainer of a small network on random images."""
     recipe = load_recipe(
         {"name": "small", "data": {"source": "synthetic"}, "method": name},
@@ -46,8 +46,9 @@ def trainer(folder, name="erm", *, epochs=2, **overrides):
     labels = np.repeat(np.arange(3), COUNTS)
     images = np.random.default_rng(0).integers(0, 256, (samples, 1, 16, 16, 1), dtype=np.uint8)
     names = np.array([f"sample-{row}" for row in range(samples)])
-    made = TrainingBatches(ImageBank(images, CPU), np.arange(samples), labels, names, batch_size=8, seed=recipe.seed)
-    fabric = Fabric(accelerator="cpu", devices=1)
+    fabric = Fabric(accelerator=accelerator, devices=1)
+    bank = ImageBank(images, fabric.device)
+    made = TrainingBatches(bank, np.arange(samples), labels, names, batch_size=8, seed=recipe.seed)
     lines = []
     return Trainer(fabric, built(name), made, recipe, folder, log=lines.append), lines
 
@@ -240,6 +241,19 @@ def test_the_second_stage_reads_nothing_either_after_resuming_too(tmp_path, name
     losses = [own.method(images, targets) for own in (first, made)]
     assert torch.equal(*losses)
     assert reads_of_steps(made, 2) == [[], []]
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
+@pytest.mark.parametrize("free", [10**12, 0])  # images in GPU memory, or copied ahead
+def test_steps_on_a_gpu_never_wait_by_torchs_own_check(tmp_path, monkeypatch, free):
+    monkeypatch.setattr(batches_module, "free_gpu_memory", lambda _device: free)
+    made, _ = trainer(tmp_path, accelerator="cuda", **{"optimizer.clip_norm": 1.0, **ALL_CHANGES})
+    for number, given in enumerate(made.batches.epoch(0)):
+        torch.cuda.set_sync_debug_mode("error" if number else "default")  # the first step loads libraries
+        try:
+            made.step(given)
+        finally:
+            torch.cuda.set_sync_debug_mode("default")
 
 
 # ---- batches
