@@ -3,13 +3,14 @@
 ``python -m benchmarks.studies STUDY FOLDER`` copies them from a study folder, without paths of this machine and
 without weights. The result is still a study folder: ``evenface study FOLDER --out FOLDER`` recomputes its tables and
 its page from the predictions, which are rounded to 32 bits. Of more than :data:`MANY` runs only the tables are
-kept, and all predictions in one file.
+kept, and all predictions in one file. ``--figure FILE`` also draws the study's first metric.
 """
 
 import argparse
 import json
 import shutil
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +20,12 @@ import pyarrow.parquet as pq
 import yaml
 
 from benchmarks.common import commit, hardware
+from evenface.reporting import style
 from evenface.runs import FACTS, HISTORY, PREDICTIONS, VALIDATION
-from evenface.studies.plan import START
+from evenface.studies.plan import START, StudyOptions
+from evenface.studies.report import cell_figure
+from evenface.studies.results import measure
+from evenface.studies.run import open_plan
 from evenface.utils.files import write_json
 
 MANY = 90
@@ -70,6 +75,15 @@ def predictions(path: Path) -> pa.Table:
     return table.cast(pa.schema(rounded, metadata=table.schema.metadata))
 
 
+def draw(study: Path, file: Path) -> None:
+    """Draw the first metric of the levels that the study's table lists."""
+    plan, _ = open_plan(study, StudyOptions())
+    table = pd.read_csv(study / "runs.csv", dtype=str)
+    plan = replace(plan, choice=replace(plan.choice, only={name: [*table[name].unique()] for name in plan.factors}))
+    chosen = plan.chosen()
+    style.save(cell_figure(chosen, measure(chosen, study), plan.study.metrics[0]), file)
+
+
 def copy_without_paths(source: Path, target: Path) -> None:
     content = without_paths(yaml.safe_load(source.read_text("utf-8")))
     target.write_text(yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=110), encoding="utf-8")
@@ -92,8 +106,11 @@ def main() -> None:
     parser.add_argument("folder", type=Path, help="folder to write to")
     parser.add_argument("--commit", default=commit(), help="commit that the runs were trained at")
     parser.add_argument("--minutes", type=float, help="duration of the study")
+    parser.add_argument("--figure", type=Path, help="SVG or PNG file of the first metric")
     options = parser.parse_args()
     runs = keep(options.study, options.folder)
+    if options.figure is not None:
+        draw(options.study, options.figure)
     facts = [json.loads((run / FACTS).read_text("utf-8")) for run in runs]
     training = sum(fact["training_seconds"] for fact in facts)
     write_json(
