@@ -48,6 +48,14 @@ def test_methods_with_long_descriptions_stay_apart_though_folders_share_names(ru
     assert list(group_runs(runs).values()) == [runs[:2], runs[2:]]
 
 
+def test_a_run_of_targets_is_named_by_the_loss_that_it_was_trained_by(run):
+    runs = [
+        run("a", facts={"loss": "binary-cross-entropy"}),
+        run("b", facts={"loss": "asymmetric"}, **{"loss.name": "asymmetric"}),
+    ]
+    assert list(group_runs(runs)) == ["binary-cross-entropy", "asymmetric"]
+
+
 def test_names_given_decide(run):
     one, two = run("a"), run("b", seed=1)
     assert group_runs([one, two], ["x", "y"]) == {"x": [one], "y": [two]}

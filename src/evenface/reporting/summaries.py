@@ -298,7 +298,10 @@ def _names_by_settings(runs: Sequence[Run]) -> list[str]:
     for index, run in enumerate(runs):
         settings = repr([values[index] for values in different.values()])
         if settings not in known:
-            parts = [_setting(key, values[index]) for key, values in different.items() if values[index] is not None]
+            own = {key: values[index] for key, values in different.items() if values[index] is not None}
+            if "loss.name" in own:  # the loss of the task, where the recipe has none of its own
+                own["loss.name"] = run.facts.get("loss", own["loss.name"])
+            parts = [_setting(key, value) for key, value in own.items()]
             short = ", ".join(parts)
             name = short if short and len(short) <= LONGEST_NAME else run.recipe.name
             known[settings] = str(run.folder) if name in known.values() else name
