@@ -41,9 +41,17 @@ def test_a_killed_run_resumes_bit_for_bit(small_recipe, whole, tmp_path, kill):
     assert not list(resumed.folder.glob(".*"))
 
 
-@pytest.mark.parametrize("policy", ["randaugment", "trivialaugment"])
-def test_a_killed_run_with_a_policy_resumes_bit_for_bit(small_recipe, tmp_path, policy):
-    often = {"training.checkpoint_minutes": 1e-4, "augment.policy": policy, "training.epochs": 2}
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"augment.policy": "randaugment"},
+        {"augment.policy": "trivialaugment"},
+        {"data.synthetic": {"fear": 5, "happy": 3}},
+    ],
+    ids=["randaugment", "trivialaugment", "drawn faces"],
+)
+def test_a_killed_run_with_other_samples_resumes_bit_for_bit(small_recipe, tmp_path, settings):
+    often = {"training.checkpoint_minutes": 1e-4, "training.epochs": 2, **settings}
     process = in_process(train_and_die, 8, small_recipe, out=tmp_path / "run", **often)
     process.join(120)
     assert process.exitcode == -signal.SIGKILL
