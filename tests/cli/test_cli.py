@@ -153,7 +153,7 @@ def test_induced_imbalance_affects_the_training_set_only(small_recipe, tmp_path,
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["optimizer.lrr=1"], "Did you mean lr?"),
+        (["optimizer.lrr=1"], "Did you mean optimizer.lr?"),
         (["loss.name=focl"], "Did you mean focal?"),
         (["loss.name=focal", "loss.gama=1"], "gamma"),
         (["network.name=resnet19"], "resnet18"),

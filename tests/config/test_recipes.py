@@ -22,10 +22,10 @@ SMALL = {"name": "small", "data": {"source": "folder", "root": "faces"}}
 @pytest.mark.parametrize(
     ("overrides", "said"),
     [
-        ({"optimizer.lrr": 1.0}, "Did you mean lr?"),
+        ({"optimizer.lrr": 1.0}, "Did you mean optimizer.lr?"),
         ({"optimiser.lr": 1.0}, "Did you mean optimizer?"),
         ({"lr": 1.0}, "Did you mean optimizer.lr?"),
-        ({"protocol.imbalance.factr": 10}, "Did you mean factor?"),
+        ({"protocol.imbalance.factr": 10}, "Did you mean protocol.imbalance.factor?"),
         ({"training.epochs": 0}, "training.epochs"),
         ({"training.precision": "bf16"}, "bf16-mixed"),
         ({"protocol.imbalance": {}}, "either factor or counts"),

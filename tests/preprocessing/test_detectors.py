@@ -279,7 +279,7 @@ def test_a_recipe_says_how_to_crop(raw, tmp_path, monkeypatch):
     assert len(ef.prepare(recipe)) == 2
     store = ef.prepare(recipe, **{"data.faces": {"crop": "face", "which": "all", "margin": 0.1}})
     assert list(store.manifest.table["sample"]) == ["calm/a.png", "pain/b.png", "pain/b.png#2"]
-    with pytest.raises(InputError, match=r"data\.faces\.detectr\n  Did you mean detector"):
+    with pytest.raises(InputError, match=r"data\.faces\.detectr\n  Did you mean data\.faces\.detector"):
         ef.prepare(recipe, **{"data.faces.detectr": "mtcnn"})
     with pytest.raises(InputError, match="no face detector 'dlib'"):
         ef.prepare(recipe, **{"data.faces": {"crop": "face", "detector": "dlib"}})

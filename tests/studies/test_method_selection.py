@@ -59,6 +59,9 @@ def test_too_few_people_and_files_that_are_not_images_are_rejected(tmp_path):
         guess_dataset(tmp_path / "bad")
     with pytest.raises(InputError, match="does not exist"):
         guess_dataset(tmp_path / "absent")
+    loose = r"the files in .*few/x/a are not in folders of classes: .*\n.*evenface predict .*few/x/a"
+    with pytest.raises(InputError, match=loose):
+        guess_dataset(tmp_path / "few" / "x" / "a")
 
 
 def test_targets_have_no_balanced_accuracy_to_select_by(tmp_path):

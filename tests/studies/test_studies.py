@@ -297,7 +297,7 @@ def test_the_papers_protocol_is_stated_in_every_output(small_recipe, tmp_path):
         (["p4-tabl1"], "no study 'p4-tabl1'"),
         (["{study}", "--on", "mars"], "there is no data set"),
         (["{study}", "--size", "huge"], "there is no size"),
-        (["{study}", "training.epoch=3"], "unknown key training.epoch\n  Did you mean epochs"),
+        (["{study}", "training.epoch=3"], "unknown key training.epoch\n  Did you mean training.epochs"),
         (["{study}", "test_sets.otters.data.root=x"], "Did you mean others"),
         (["{study}", "training.devices=2"], "one device each"),
         (["{study}", "data.root=/no/such/folder"], "/no/such/folder"),

@@ -65,6 +65,7 @@ def test_lines_are_counted_as_an_editor_does(tmp_path):
         (b" \n\n", "t.csv is empty: it has no header"),
         (b"PK\x03\x04 and so on", "t.csv is not a text file: it is a zip archive, as Excel workbooks (.xlsx) are"),
         (b"path,label\n\0a.png,x\n", "t.csv is not a text file: it contains zero bytes"),
+        (b"\xff\xd8\xff\xe0\0\x10JFIF\0\xff\xd9", "t.csv is not a text file: it is an image"),
     ],
 )
 def test_a_line_that_cannot_be_read_is_named(tmp_path, content, words):

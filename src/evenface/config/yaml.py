@@ -159,7 +159,7 @@ def explained(error: ValidationError, model: type[BaseModel], origin: str) -> In
         if new := renamed(".".join(part for part in first["loc"] if isinstance(part, str))):
             return InputError(f"{prefix}the key {where} was renamed to {new}{tail}")
         name, known = str(first["loc"][-1]), _keys_at(model, first["loc"][:-1])
-        near = similar_keys(model, name, known)
+        near = [where.removesuffix(name) + key if key in known else key for key in similar_keys(model, name, known)]
         hint = f"Did you mean {' or '.join(near)}?" if near else f"Known here: {', '.join(known)}."
         return InputError(f"{prefix}unknown key {where}{tail}", hint)
     if first["type"] == "missing":

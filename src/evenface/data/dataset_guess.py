@@ -169,13 +169,23 @@ def _by_folders(root: Path) -> tuple[str, dict[str, Any], list[str]]:
     kind = max(kinds, key=lambda suffixes: len(kinds[suffixes]))
     names = kinds[kind]
     if not names:
-        raise InputError(f"no images, videos or feature files in {root}: {listed(files_below(root), 4)}", EXPECTED)
+        raise _without_classes(root)
     options, messages = _people(names)
     if kind == NUMBERS:
         source = _of_numbers(root / names[0])
         return source, options, [f"{len(names):,} feature files, read as {source}.", *messages]
     source, what = ("folder", "images") if kind == IMAGE_SUFFIXES else ("clip-folder", "videos")
     return source, options, [f"{len(names):,} {what} in one folder per class.", *messages]
+
+
+def _without_classes(root: Path) -> InputError:
+    """Return an InputError for a folder whose subfolders have no usable file."""
+    files = files_below(root)
+    loose = [name for name in files if SUFFIXES.get(file_kind(str(root / name)))]
+    if not loose:
+        return InputError(f"no images, videos or feature files in {root}: {listed(files, 4)}", EXPECTED)
+    predict = f"To predict on files without classes: evenface predict {root}."
+    return InputError(f"the files in {root} are not in folders of classes: {listed(loose, 4)}", f"{EXPECTED} {predict}")
 
 
 def _people(files: list[str]) -> tuple[dict[str, Any], list[str]]:

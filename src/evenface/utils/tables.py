@@ -19,7 +19,7 @@ import numpy.typing as npt
 
 from evenface.utils.errors import InputError
 from evenface.utils.extras import LazyModule
-from evenface.utils.files import describe_content
+from evenface.utils.files import describe_content, is_image
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -27,6 +27,7 @@ else:
     pd = LazyModule("pandas")
 
 DELIMITERS = (",", ";", "\t")
+AS_TEXT = "Save it as text in UTF-8, a table as CSV."
 LONGEST = 1 << 24
 """Maximum number of characters of a cell."""
 _BLANKS = " \t\r\n\f\v\u00a0\u3000\ufeff\u200b"
@@ -64,20 +65,20 @@ def read_text(path: Path) -> str:
 def decode_text(content: bytes, name: str) -> str:
     """Decode the bytes of a text file; ``name`` is for messages. See :func:`read_text`."""
     if kind := describe_content(content[:64]):
-        raise InputError(f"{name} is not a text file: it is {kind}", "Save it as text in UTF-8, a table as CSV.")
+        raise InputError(f"{name} is not a text file: it is {kind}", AS_TEXT)
     encoding = encoding_of(content)
     try:
         text = content.decode(encoding)
     except UnicodeDecodeError as error:
+        if is_image(content[:64]):
+            raise InputError(f"{name} is not a text file: it is an image", AS_TEXT) from None
         line = content[: error.start].count(b"\n") + 1
         raise InputError(
             f"{name}, line {line}: not {encoding.removesuffix('-sig').upper()} (byte 0x{content[error.start]:02x})",
             "Save it as UTF-8; in a spreadsheet, as CSV UTF-8.",
         ) from None
     if "\0" in text:
-        raise InputError(
-            f"{name} is not a text file: it contains zero bytes", "Save it as text in UTF-8, a table as CSV."
-        )
+        raise InputError(f"{name} is not a text file: it contains zero bytes", AS_TEXT)
     return text
 
 
