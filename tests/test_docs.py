@@ -90,6 +90,24 @@ def test_a_printed_command_exists_with_its_options_and_settings(page, words):
         load_recipe(named, parse_overrides(settings))
 
 
+def options(command):
+    """Every long option of a command and of the commands below it, also of those that settings add."""
+    command = complete(command, {"add_completion": False})
+    own = {name for option in command.params for name in (*option.opts, *option.secondary_opts)}
+    return own.union(*map(options, getattr(command, "commands", {}).values()))
+
+
+def test_the_reference_has_every_option_and_no_page_names_another():
+    known = {name for name in options(typer.main.get_command(app)) if name.startswith("--")}
+    named = {page: set(re.findall(r"`(--[a-z0-9-]+)", page.read_text("utf-8"))) for page in PAGES}
+    assert known >= {"--csv", "--pose", "--trust-plugins", "--no-tracking"}
+    shown = re.findall(r"--[a-z0-9-]+", (ROOT / "docs/command-line.md").read_text("utf-8"))
+    positive = [{name.replace("--no-", "--") for name in names} for names in (known, shown)]
+    assert sorted(positive[0] - positive[1]) == []
+    others = {by_name(page): sorted(names - known - {"--help", "--hostname"}) for page, names in named.items()}
+    assert not {page: names for page, names in others.items() if names}
+
+
 def test_a_wrong_command_would_be_noticed():
     with pytest.raises(AssertionError, match="no command"):
         command_of(["trian", "demo"])

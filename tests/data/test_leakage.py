@@ -52,11 +52,11 @@ def test_nothing_is_found_where_nothing_is_wrong():
     assert not found.leaks
     assert (
         found.lines()[0]
-        == "leakage: none found: subjects unknown, not checked; 40 images, none in both sets (train 20, test 20)"
+        == "leakage: none found: 40 images, none in both sets; subjects unknown, so not checked (train 20, test 20)"
     )
     assert found.surplus == len(found.near) == len(found.missing) == 0
     named = check_leakage(manifest_of(40, halves(40), [f"s{i // 4}" for i in range(40)]), pictures(40))
-    assert "none found: 10 subjects, none in both sets; 40 images, none in both sets" in named.lines()[0]
+    assert "none found: 40 images, none in both sets; 10 subjects, none in both sets" in named.lines()[0]
 
 
 def test_planted_copies_are_found_and_counted():
@@ -238,7 +238,7 @@ def test_pseudo_subjects_are_listed_by_size_with_the_sets_they_are_in():
     assert line == (
         "pseudo-subjects: 34 clusters of similar faces, 3 of several faces (largest 4, 3, 2); 1 in more than one set"
     )
-    assert "proposal" in proposal
+    assert "guess by similarity" in proposal
     assert "protocol.by=pseudo-subject" in proposal
     table = found.tables()["pseudo_subjects"]
     assert table.groupby("group")["row"].agg(list).tolist() == [[20, 21, 22, 23], [0, 1, 39], [5, 6]]

@@ -222,7 +222,7 @@ def test_the_check_finds_equal_sequences_and_says_that_it_looks_for_no_others(tm
     path = arrays(tmp_path / "all.npz", sequences=values, labels=[0, 1, 0, 1, 0, 0], splits=sides)
     said = check_leakage(read_dataset("sequences", path), values).lines()
     assert said[0] == "leakage: 1 test sequence also in train, number by number"
-    assert "duplicates: 1 of 6 sequences are identical to another" in said
+    assert "duplicates: 1 of 6 sequences are copies of another" in said
     assert "near-duplicates: not searched for in sequences of numbers" in said
     assert "conflicting labels: 1 groups of identical sequences" in said
     clean = check_leakage(read_dataset("sequences", path), np.arange(6.0)[:, None, None, None]).lines()

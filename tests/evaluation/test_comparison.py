@@ -264,6 +264,11 @@ def test_a_run_ends_with_its_answer():
     lines = summaries.metrics_summary(metrics_of(noisy(2, 0.5, on=[1])))
     assert lines[0].startswith("balanced accuracy 0.")
     assert "over 24 people; highest recall: fear (1.00), lowest: " in lines[1]
+    assert len(lines) == 2
+    constant = summaries.metrics_summary(metrics_of(certain([0, 1, 2, 0], [0, 0, 0, 0]), resamples=50))
+    assert constant[2] == (
+        f"note    not significantly above chance, a balanced accuracy of {1 / 3:.3f}; never predicted: fear, happy"
+    )
 
 
 def test_words_for_numbers():

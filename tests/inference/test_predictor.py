@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
 
@@ -144,6 +145,7 @@ def test_the_result_is_a_sequence_with_a_table_and_a_picture(model, photo, tmp_p
         (row,) = read_rows(tmp_path / name)
         assert {key: value for key, value in row.items() if key != "digest"} == faces.rows[0]
     assert repr(faces) == f"<1 face: {face.label} 1>"
+    assert repr(replace(faces, load=list)) == "<0 faces>"
     assert repr(face) == f"<face 1 in {photo}: {face.label} {face.probability:.2f}>"
     assert faces.plot().size == Image.open(photo).size
     assert Image.open(BytesIO(faces._repr_png_())).size == faces.plot().size

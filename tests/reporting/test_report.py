@@ -275,6 +275,7 @@ def test_names_of_metrics_are_whole_above_their_curves():
     drawn.canvas.draw()
     for axis in drawn.axes:
         assert axis._left_title.get_window_extent().x1 <= drawn.bbox.x1
+        assert all(float(tick).is_integer() for tick in axis.get_xticks())
 
 
 def test_inline_figures_take_the_colours_of_the_page():

@@ -170,7 +170,7 @@ def test_folds_are_the_units_of_replication(studied):
     assert table["p (plain paired t)"].tolist() == pytest.approx([c.p_paired_t for c in studied.differences])
     holm = multipletests([c.difference.p for c in studied.differences], method="holm")[1]
     assert table["p (Holm, all metrics)"].tolist() == pytest.approx(holm)
-    assert "Holm: corrected over the 1 of one metric and data set. The 5 metrics are not corrected for" in page
+    assert "Holm: corrected over the 1 of one metric and data set. Not over the 5 metrics" in page
 
 
 def test_a_study_marks_what_leaks_and_what_is_better_when_less(studied):

@@ -127,8 +127,8 @@ def _read(source: str | Path) -> tuple[dict[str, Any], str]:
     if path.is_dir() and str(source) not in shipped:
         raise InputError(
             f"the folder {source} has no recipe.yaml",
-            f"For a folder of images: evenface train --data {source}. For a run that was stopped before it started: "
-            f"give the recipe again, with --out {source}.",
+            f"For a folder of images: evenface train --data {source}, or train_folder in Python. For a run that was "
+            f"stopped before it started: give the recipe again, with --out {source}.",
         )
     if not path.is_file():
         if str(source) not in shipped:

@@ -187,8 +187,8 @@ Strings = NDArray[np.object_]
 DISTANCE = 12
 CORRELATION = 0.93
 PROPOSAL = (
-    "a proposal: by eye, 79 of 80 pairs in clusters of FER2013 were one photograph or person, but most other "
-    "photographs of a person are missed"
+    "note: pseudo-subjects are a guess by similarity: of 80 pairs of FER2013 that were checked by eye, 79 were of one "
+    "photograph or person, but most other photographs of a person are missed"
 )
 
 
@@ -339,16 +339,16 @@ class LeakageReport:
         sizes = ", ".join(f"{side} {count:,}" for side, count in self.sides.items())
         none = f"none in {'both sets' if len(self.sides) == 2 else 'more than one set'}"
         separate = [
-            f"{_plural(count, name)}, {none}" if count else f"{name}s unknown, not checked"
+            f"{_plural(count, name)}, {none}" if count else f"{name}s unknown, so not checked"
             for name, count in self.known.items()
             if count or name == "subject"
         ]
         images = f"{_plural(self.compared, unit)}, {none}" if self.compared else f"{unit}s not compared"
-        return f"leakage: none found: {'; '.join([*separate, images])} ({sizes})"
+        return f"leakage: none found: {'; '.join([images, *separate])} ({sizes})"
 
     def _duplicate_lines(self) -> list[str]:
         unit = self._unit()
-        duplicates = f"duplicates: {self.surplus:,} of {self.compared:,} {unit}s are identical to another"
+        duplicates = f"duplicates: {self.surplus:,} of {self.compared:,} {unit}s are copies of another"
         conflicts = f"conflicting labels: {int(self.conflicts['group'].nunique()):,} groups of identical {unit}s"
         if self.numbers:
             return [duplicates, "near-duplicates: not searched for in sequences of numbers", conflicts]

@@ -275,10 +275,8 @@ class _Duplicates:
             train = kept
         else:
             kept, kept_validation = self.without(test, development), self.without(validation, train)
-            notes = [
-                f"duplicates: {len(test) - len(kept)} images removed from test that are in the training set (before "
-                "any imbalance)"
-            ]
+            dropped = len(test) - len(kept) or "no"
+            notes = [f"duplicates: {dropped} images removed from test that are in training (before any imbalance)"]
             if removed := len(validation) - len(kept_validation):
                 notes.append(f"duplicates: {removed} images removed from validation that are in the training set")
             validation, test = kept_validation, kept

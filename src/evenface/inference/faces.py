@@ -271,9 +271,9 @@ class Faces(Sequence[FacePrediction]):
     # ---- text
 
     def __repr__(self) -> str:
-        if self.task == "regression":
-            return f"<{self._count()}: {', '.join(self.classes)}>"
-        return f"<{self._count()}: {', '.join(f'{label} {count}' for label, count in self._labels().most_common(4))}>"
+        labels = [f"{label} {count}" for label, count in self._labels().most_common(4)]
+        what = ", ".join(self.classes if self.task == "regression" else labels)
+        return f"<{self._count()}: {what}>" if len(self) else f"<{self._count()}>"
 
     def _repr_html_(self) -> str:
         """Return the image and a small table for a notebook."""

@@ -33,6 +33,7 @@ STATEMENT = (
     "such as a smile or a raised brow, unless it is used to infer emotions. This is no legal advice."
 )
 """Notice in every model card, at the foot of the page and in the description of its interface."""
+INPUTS = {"stills": "single images", "clips": "video clips", "sequences": "sequences of numbers"}
 INTENDED = (
     "Research on recognising facial expressions and signs of pain under class imbalance.",
     "Comparing methods under the same protocol, and reproducing a result.",
@@ -558,9 +559,10 @@ def _groups(card: Mapping[str, Any]) -> list[str]:
 def _model(card: Mapping[str, Any]) -> list[str]:
     task = card["task"]
     order = " (ordered)" if task["ordered"] else ""
-    what = {"multilabel": "Targets, each present or not", "regression": "Targets, as numbers"}
+    kinds = {"multilabel": "Targets, each present or not", "regression": "Targets, as numbers"}
+    what = kinds.get(task.get("kind", ""), "Classes")
     lines = [
-        f"{what.get(task.get('kind', ''), 'Classes')}: {', '.join(task['classes'])}{order}. Input: {task['input']}.",
+        f"{what}: {', '.join(task['classes'])}{order}. Input: {INPUTS[task['input']]}.",
         *([f"Beside the classes: {', '.join(task['auxiliary'])}."] if "auxiliary" in task else []),
         f"Network: {card['network']['description']}.",
         f"Weights: {card['network']['licence']}",
@@ -571,7 +573,7 @@ def _model(card: Mapping[str, Any]) -> list[str]:
 
 
 def _data(card: Mapping[str, Any]) -> list[str]:
-    return [f"Data: {card['data']['description']}.", f"Terms: {card['data']['licence']}"]
+    return [f"Data: {card['data']['description']}.", f"Licence: {card['data']['licence']}"]
 
 
 def _protocol_lines(card: Mapping[str, Any]) -> list[str]:
@@ -600,9 +602,8 @@ def _unit(results: Mapping[str, Any]) -> str:
         text = f"On {results['samples']:,} test samples. {ALONE.format(UNITS[results['unit']], results['unit'])}"
         return text + " Probabilities are as trained, not calibrated."
     units = count_units(results["units"], results["unit"])
-    text = (
-        f"On {results['samples']:,} test samples of {units}; {results['level']:.0%} intervals over {results['unit']}."
-    )
+    of = "" if results["unit"] == "samples" else f" of {units}"
+    text = f"On {results['samples']:,} test samples{of}; {results['level']:.0%} intervals over {results['unit']}."
     if results["unit"] != "samples":
         text += f" {CLUSTERED.format(UNITS[results['unit']])}"
     return text + " Probabilities are as trained, not calibrated."

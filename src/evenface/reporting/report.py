@@ -28,6 +28,8 @@ from evenface.reporting.summaries import (
     NARROW,
     ONE_RUN,
     UNKNOWN,
+    at_chance,
+    chance_level,
     comparison_uncertainty,
     conclusion,
     extreme_recalls,
@@ -48,7 +50,6 @@ else:
 CLASS = "class"
 """Column of a history that names the network, where a run has one for each class."""
 FEW_SAMPLES = 10
-ROUNDING = 1e-9
 AT_CHANCE = "Balanced accuracy is not significantly above chance."
 TOP = tuple((name, label(name)[0].upper() + label(name)[1:]) for name in HEADLINE)
 
@@ -489,17 +490,6 @@ def _run_verdicts(predictions: Predictions, result: Mapping[str, Any]) -> list[V
     return [Verdict(" ".join(lines), baseline), *_clip_verdict(result)]
 
 
-def chance_level(result: Mapping[str, Any]) -> float:
-    """Return the balanced accuracy of constant predictions: 1 / number of classes in the test data."""
-    return 1 / sum(1 for entry in result["per_class"].values() if entry["support"])
-
-
-def at_chance(result: Mapping[str, Any]) -> bool:
-    """Return whether the interval of balanced accuracy contains chance level."""
-    low = result["overall"][MAIN]["low"]
-    return low is not None and low <= chance_level(result) + ROUNDING
-
-
 def _clip_verdict(result: Mapping[str, Any]) -> list[Verdict]:
     """State the result by clip, where clips have several samples."""
     if "by_clip" not in result:
@@ -541,7 +531,7 @@ def _result_notes(results: Mapping[str, Sequence[Mapping[str, Any]]], support: S
         missed = sorted({missed for run in runs for missed in run["never_predicted"]})
         if missed:
             subject = f"{name} never" if len(results) > 1 else "The run never"
-            lines.append(f"{subject} predicts {listed(missed)}; that precision is undefined and not in its mean.")
+            lines.append(f"{subject} predicts {listed(missed)}: no precision, left out of its mean.")
     return lines
 
 

@@ -42,6 +42,7 @@ WARNING = "WARNING:"
 """Prefix of a note that must be read before any number of a run."""
 BY_TARGET = {"multilabel": "target_average_precision", "regression": "ccc"}
 """Metric of each target in the console summary."""
+ROUNDING = 1e-9
 LONGEST_NAME = 60
 FACES_PER_CLASS = 8
 
@@ -81,7 +82,28 @@ def metrics_summary(result: Mapping[str, Any]) -> list[str]:
         *_levels(result),
         *_clips(result),
         f"over {count_units(result['units'], result['unit'])}; highest recall: {best}, lowest: {worst}",
+        *_chance_note(result),
     ]
+
+
+def _chance_note(result: Mapping[str, Any]) -> list[str]:
+    """Warn of a run that is no better than a constant prediction."""
+    if not at_chance(result):
+        return []
+    missed = result["never_predicted"]
+    never = f"; never predicted: {', '.join(missed)}" if missed else ""
+    return [f"note    not significantly above chance, a balanced accuracy of {chance_level(result):.3f}{never}"]
+
+
+def chance_level(result: Mapping[str, Any]) -> float:
+    """Return the balanced accuracy of constant predictions: 1 / number of classes in the test data."""
+    return 1 / sum(1 for entry in result["per_class"].values() if entry["support"])
+
+
+def at_chance(result: Mapping[str, Any]) -> bool:
+    """Return whether the interval of balanced accuracy contains chance level."""
+    low = result["overall"][MAIN]["low"]
+    return low is not None and low <= chance_level(result) + ROUNDING
 
 
 def _of_targets(result: Mapping[str, Any]) -> list[str]:

@@ -337,7 +337,7 @@ def _differences(comparison: Comparison, keys: Sequence[str], name: str, title: 
     note = f"p: paired permutation test over {comparison.unit}."
     if several:
         note += f" Holm: corrected over the {len(comparison.pairs)} differences of a metric."
-    note += f" The {len(comparison.pairs[0].overall)} metrics are not corrected for."
+    note += f" The {len(comparison.pairs[0].overall)} metrics are tested without correction."
     note = f"{note} {lower_note(keys)}".strip()
     header = (*(["method"] * several), "metric", f"difference [{comparison.level:.0%} interval]", "p", "p, Holm")
     return Table(name, f"{title} from {comparison.methods[0].name}", header, rows, note)

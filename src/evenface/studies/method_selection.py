@@ -422,7 +422,7 @@ def write_report(choice: MethodChoice, run: Run) -> Path:
         choice.folder.resolve().name,
         "On the test set, which was not used for the selection",
         tuple(Tile.of(name, estimate(metrics["overall"][key])) for key, name in report.TOP),
-        (Verdict(head, tail), Verdict(tested, report.AT_CHANCE if report.at_chance(metrics) else "")),
+        (Verdict(head, tail), Verdict(tested, report.AT_CHANCE if summaries.at_chance(metrics) else "")),
         _uncertainty(choice, metrics),
         choice.messages,
         (*_candidates(choice), *report.data({"train": list(choice.counts.values())}, None, tuple(choice.counts))),

@@ -146,6 +146,11 @@ def replication(differences: Sequence[BaselineDifference]) -> str:
     return f"the unit of replication is {' or '.join(f'the {singular[unit]}' for unit in sorted(units))}"
 
 
+def _sentence(text: str) -> str:
+    """Return a text with a capital and a full stop, unless it ends with a mark of its own."""
+    return _capital(text) + ("" if text.endswith((".", "?", "!")) or not text else ".")
+
+
 def _capital(text: str) -> str:
     return text[:1].upper() + text[1:]
 
@@ -208,9 +213,7 @@ def _tiles(plan: StudyPlan, runs: pd.DataFrame) -> list[Tile]:
 
 def _verdicts(plan: StudyPlan, runs: pd.DataFrame, differences: Sequence[BaselineDifference]) -> list[Verdict]:
     main = by_size(main_differences(plan, differences))
-    lines = [
-        Verdict(heading(plan, finished_runs(runs)) + ".", f"{_capital(plan.study.about)}." if plan.study.about else "")
-    ]
+    lines = [Verdict(heading(plan, finished_runs(runs)) + ".", _sentence(plan.study.about))]
     if len(plan.cells) == 1:
         return lines
     if not main:
@@ -228,11 +231,14 @@ def finished_runs(runs: pd.DataFrame) -> int:
 def _uncertainty(plan: StudyPlan, runs: pd.DataFrame, differences: Sequence[BaselineDifference]) -> list[str]:
     seeds, folds = runs["seed"].nunique(), runs["fold"].nunique()
     repeats = "1 seed" if seeds == 1 else f"{seeds} seeds"
-    lines = [f"Each cell has {repeats}" + (f" in each of {folds} {fold_unit(plan)}." if folds else ".")]
+    lines = [
+        f"Each cell, a combination of levels, has {repeats}"
+        + (f" in each of {folds} {fold_unit(plan)}." if folds else ".")
+    ]
     if seeds * max(1, folds) > 1:
         averaged = ", the seeds of each averaged first" if seeds > 1 else ""
         unit = f"{fold_unit(plan)}{averaged}" if by_fold(runs) else RUNS
-        lines.append(f"Intervals of cells are 95 % t-intervals of the mean over {unit}.")
+        lines.append(f"Intervals of cells are 95% t-intervals of the mean over {unit}.")
     if shared := overlap_note(plan, runs):
         lines.append(shared)
     if main := main_differences(plan, differences):
@@ -360,9 +366,9 @@ def _statistics_section(plan: StudyPlan, statistics: StudyStatistics) -> PageSec
     count = counted(unit.units, unit.unit)
     drawn: list[tuple[str, Figure, str]] = []
     if contrasts:
-        caption = f"Differences with 95 % intervals over {count}; bands: equivalence margins."
+        caption = f"Differences with 95% intervals over {count}; bands: equivalence margins."
         drawn.append(("effects", figures.differences(contrasts, margins), caption))
-        caption = f"Effect sizes with 95 % intervals over {count}."
+        caption = f"Effect sizes with 95% intervals over {count}."
         drawn.append(("sizes", figures.effect_sizes(contrasts), caption))
     if equivalences:
         caption = f"Equivalence over {count}: shown where the 90 % interval lies within the margins."

@@ -228,7 +228,7 @@ def correction_note(differences: Sequence[BaselineDifference]) -> str:
         return ""
     kinds = f" in single settings, and the {overall} over all settings," if overall else ""
     metrics = len({d.metric for d in differences})
-    rest = f" The {metrics} metrics are not corrected for, except in p (Holm, all metrics)." if metrics > 1 else ""
+    rest = f" Not over the {metrics} metrics, except in p (Holm, all metrics) of the CSV file." if metrics > 1 else ""
     return f"Holm: corrected over the {single}{kinds} of one metric and data set.{rest}"
 
 
