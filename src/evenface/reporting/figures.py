@@ -421,7 +421,7 @@ def training_curves(histories: Mapping[str, pd.DataFrame]) -> Figure | None:
                     )
         axis.set_title(label(quantity), loc="left")
         axis.set_xlabel("epoch")
-        axis.xaxis.get_major_locator().set_params(integer=True)
+        axis.locator_params(axis="x", integer=True)
     for axis in axes[len(quantities) :]:
         axis.set_visible(False)
     legend(figure, max(axes, key=lambda axis: len(axis.get_legend_handles_labels()[1])))
