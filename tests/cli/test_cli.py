@@ -341,7 +341,7 @@ def test_pseudo_subjects_are_proposed_and_a_split_by_them_is_marked(small_recipe
     assert checked.exit_code == 0, checked.output
     lines = checked.stdout.splitlines()
     (line,) = (line for line in lines if line.startswith("pseudo-subjects: "))
-    assert "a proposal" in lines[lines.index(line) + 1]
+    assert "a guess by similarity" in lines[lines.index(line) + 1]
     table = pd.read_csv(tmp_path / "found" / "pseudo_subjects.csv")
     faces = len(list(root.glob("*/*.png")))
     clusters = faces - len(table) + table["group"].nunique()

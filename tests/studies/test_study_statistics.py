@@ -194,7 +194,7 @@ def test_comparisons_are_with_the_baseline_or_the_first_level(plan):
         ({"metrics": ["training_seconds"]}, "training_seconds has no per-class values"),
         ({"metrics": ["detector_f1"]}, "'detector_f1', which is not among the metrics"),
         ({"margins": {"detector_accuracy": -1}}, "greater than 0"),
-        ({"margin": {}}, "Did you mean margins"),
+        ({"margin": {}}, "Did you mean statistics.margins"),
     ],
 )
 def test_invalid_statistics_settings_are_rejected(change, said):

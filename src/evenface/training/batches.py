@@ -93,7 +93,7 @@ class ImageBank:
 
     def on_device(self, array: np.ndarray) -> Tensor:
         """Copy an array to the device; to a GPU by pinned memory, so that neither host nor device waits."""
-        tensor = torch.from_numpy(array)
+        tensor = torch.from_numpy(np.require(array, requirements="W"))
         return tensor.pin_memory().to(self.device, non_blocking=True) if self.device.type == "cuda" else tensor
 
     def _samples(self, images: Tensor, rows: Tensor) -> Tensor:
