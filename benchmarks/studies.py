@@ -62,6 +62,8 @@ def keep_run(run: Path, folder: Path, files: Sequence[str] = (PREDICTIONS,)) -> 
     facts = json.loads((run / FACTS).read_text("utf-8"))
     for name in ("store", "digest", "digests"):  # of files as they were before they were rounded
         facts.pop(name, None)
+    if drawn := facts.get("synthetic"):
+        drawn.pop("store", None)
     write_json(folder / FACTS, without_paths(facts))
 
 
