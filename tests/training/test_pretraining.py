@@ -18,7 +18,7 @@ from evenface import api
 from evenface.cli import app
 from evenface.models import build_network
 from evenface.training import pretraining
-from evenface.training.pretraining import COLLAPSED, CollapseLogger, Pretraining, training_rows
+from evenface.training.pretraining import COLLAPSED, CollapseWarning, Pretraining, training_rows
 from evenface.training.trainer import Trainer
 from evenface.utils.errors import InputError
 
@@ -169,6 +169,7 @@ def test_images_of_a_table_are_pretrained_on_without_its_labels(people_folder, t
 def test_the_command_prints_the_result_and_what_to_do_next(faces, tmp_path):
     words = ["pretrain", "--data", str(faces), "--out", str(tmp_path / "run"), "--epochs", "1", "--network"]
     words += ["test_resnet", "--size", "32", "--batch-size", "32", "--seed", "4", "--device", "cpu", "augment.zoom=0.1"]
+    words += ["training.loggers=[tensorboard]"]
     result = CliRunner().invoke(app, words)
     assert result.exit_code == 0, result.output
     said, facts = result.stdout.splitlines(), json.loads((tmp_path / "run" / "pretraining.json").read_text())
@@ -178,10 +179,11 @@ def test_the_command_prints_the_result_and_what_to_do_next(faces, tmp_path):
     assert said[-1] == f"next        evenface train --start {tmp_path / 'run'} --data FOLDER"
     assert "output std" in result.stderr
     assert (facts["recipe"]["seed"], facts["recipe"]["augment"]["zoom"]) == (4, 0.1)
+    assert list((tmp_path / "run" / "tensorboard").iterdir())
 
 
 def test_a_collapse_is_warned_of_once_while_it_lasts_and_in_the_end(whole, capsys):
-    logger = CollapseLogger(0.1)
+    logger = CollapseWarning(0.1)
     for epoch, value in enumerate([0.05, 0.019, 0.001, 0.021, 0.01], 1):
         logger.log(epoch, {"output_std": value})
     warned = capsys.readouterr().err.splitlines()
@@ -245,6 +247,8 @@ def test_what_cannot_be_pretrained_on_is_refused_in_one_sentence(faces, tmp_path
         ("training.patience", 3),
         ("training.compile", "default"),
         ("data.targets", ["AU1"]),
+        ("data.synthetic.fear", 5),
+        ("data.baseline.kind", "neutral"),
         ("augment.flip_landmarks", "literal"),
     ],
 )

@@ -12,6 +12,7 @@ import numpy as np
 from lightning_fabric import Fabric
 
 from evenface.config import Recipe, load_recipe
+from evenface.config.recipe import Data
 from evenface.data.dataset_guess import DatasetGuess, guess_unlabelled
 from evenface.data.manifest import Manifest
 from evenface.models.weights import PRETRAINING
@@ -22,6 +23,7 @@ from evenface.training.build import build_model, check_recipe
 from evenface.training.checkpoint import save_weights
 from evenface.training.data import prepare_store
 from evenface.training.fabric import choose_accelerator, launch_fabric
+from evenface.training.run_records import Logger, build_loggers
 from evenface.training.simsiam import SimSiam, full_std
 from evenface.training.trainer import CHECKPOINT, LAST, Trainer, keep_freed_memory
 from evenface.utils.errors import InputError
@@ -56,17 +58,15 @@ SETTINGS: dict[str, Any] = {
         **{"brightness": 0.4, "contrast": 0.4, "saturation": 0.4, "erase": 0.5},
     },
 }
-UNUSED = (
-    *(f"{section}." for section in ("protocol", "method", "loss", "search")),
-    "plugins",
-    *(f"data.{key}" for key in ("task", "targets", "positive_from", "auxiliary", "clips.", "sequences.", "baseline.")),
-    *(f"network.{key}" for key in ("dropout", "head", "temporal.", "recurrent.", "freeze")),
-    *(f"training.{key}" for key in ("sampling", "auxiliary_weight", "checkpoint", "tta_flip", "cache_features")),
-    *(f"training.{key}" for key in ("monitor", "thresholds", "patience", "compile")),
-    *(f"augment.{key}" for key in ("temporal_jitter", "flip_landmarks", "flip_duplicates")),
-)
-"""Beginnings of keys that have no effect."""
-HAS_EFFECT = ("training.checkpoint_minutes",)
+IN_USE = {
+    *("seed", "data.source", "data.root", "data.size", "data.channels", "data.faces", "optimizer", "schedule"),
+    *(f"network.{key}" for key in ("name", "weights", "stem", "norm", "normalise", "gradient_checkpointing")),
+    *(f"training.{key}" for key in ("epochs", "batch_size", "start_size", "ema_decay", "precision", "accelerator")),
+    *(f"training.{key}" for key in ("devices", "nodes", "checkpoint_minutes", "loggers")),
+    *(f"augment.{key}" for key in ("flip", "policy", "operations", "magnitude", "rotate", "shift", "zoom", "shear")),
+    *(f"augment.{key}" for key in ("brightness", "contrast", "saturation", "erase", "erase_area")),
+}
+"""Keys and sections that have an effect, beside the options of a source."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -252,10 +252,16 @@ def pretraining_recipe(guess: DatasetGuess, overrides: Mapping[str, Any]) -> Rec
     recipe = load_recipe(content, given)
     if recipe.modality != "images":
         raise InputError(f"the network {recipe.network.name} is not for images", "Name another: --network NAME.")
-    changed = differing_keys([plain, recipe], ignore=HAS_EFFECT)
-    if unused := [key for key in changed if key.startswith(UNUSED)]:
+    if unused := [key for key in differing_keys([plain, recipe]) if not _in_use(key)]:
         raise InputError(f"{unused[0]} has no effect on pretraining", "Leave it out.")
     return recipe
+
+
+def _in_use(key: str) -> bool:
+    parts = key.split(".")
+    if parts[0] == "data" and parts[1] not in Data.model_fields:  # an option of the source
+        return True
+    return any(".".join(parts[: end + 1]) in IN_USE for end in range(len(parts)))
 
 
 def training_rows(manifest: Manifest) -> tuple[np.ndarray, list[str]]:
@@ -324,7 +330,10 @@ def _trainer(
     )
     main = fabric.is_global_zero
     log = Run(claimed.folder).log if main else lambda _line: None
-    loggers = (CollapseLogger(full_std(method.width)),) if main else ()
+    loggers: tuple[Logger, ...] = ()
+    if main:
+        written = build_loggers(recipe.training.loggers, claimed.folder, recipe.name, {"seed": recipe.seed})
+        loggers = (CollapseWarning(full_std(method.width)), *written)
     return Trainer(fabric, method, batches, recipe, claimed.folder, log=log, loggers=loggers)
 
 
@@ -371,7 +380,7 @@ def _collapse_warning(std: float, most: float) -> str:
     )
 
 
-class CollapseLogger:
+class CollapseWarning:
     """Warn when the outputs have collapsed, in the first of successive epochs."""
 
     def __init__(self, most: float) -> None:
@@ -385,4 +394,4 @@ class CollapseLogger:
         self.warned = collapsed
 
     def close(self) -> None:
-        """Do nothing: it holds no file."""
+        """End; nothing was opened."""
