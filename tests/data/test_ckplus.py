@@ -43,7 +43,7 @@ def test_ckplus_gives_a_clip_for_each_labelled_sequence(tmp_path):
     assert got.has_subjects
     assert got.notes == (
         "2 of 9 sequences without emotion are excluded",
-        "found 7 labelled sequences; the complete dataset has 327",
+        "labelled sequences found: 7; the complete dataset has 327",
     )
     assert CODES == OFFICIAL
 

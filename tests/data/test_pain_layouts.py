@@ -68,7 +68,7 @@ def test_mintpain_names_subjects_by_number(tmp_path):
     assert not got.table[["sample", "clip", "subject"]].map(lambda cell: "Person" in cell).any(axis=None)
     assert got.notes == (
         "sweeps without colour images are excluded: Sub12_Trial01_Sweep09_Label0",
-        "found 2 subjects; the complete dataset has 20",
+        "subjects found: 2; the complete dataset has 20",
     )
 
 
@@ -133,7 +133,7 @@ def test_xite_states_what_it_excludes_and_refuses(tmp_path):
     assert read_dataset("xite", tmp_path).notes == (
         "subjects without signals are excluded: S005",
         "subjects without video are excluded: S006",
-        "found 1 subjects; the complete dataset has 134",
+        "subjects found: 1; the complete dataset has 134",
     )
     with refused("xite: no phasic electrical stimuli in "):  # the only one follows heat at once
         read_dataset("xite", tmp_path, {"stimulus": "electrical"})

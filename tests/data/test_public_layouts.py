@@ -223,7 +223,7 @@ def test_disfa_reads_each_frame_with_its_intensities(tmp_path):
     assert (second["start"], second["end"], second["subject"], second["clip"]) == (1, 2, "SN001", "SN001")
     expected = [[(frame + i) % 6 >= 1 for i in range(12)] for frame in range(1, 13)]
     np.testing.assert_array_equal(got.target_values(np.arange(12)), expected)
-    assert got.notes == ("found 2 subjects; the complete dataset has 27",)
+    assert got.notes == ("subjects found: 2; the complete dataset has 27",)
 
 
 def test_disfa_as_intensities_or_present_from_two(tmp_path):

@@ -16,6 +16,7 @@ import pandas as pd
 from evenface.data.datasets.layout import (
     SourceFacts,
     check_root,
+    completeness_notes,
     folders,
     folders_within,
     manifest_of_targets,
@@ -149,8 +150,8 @@ def _labelled_sequences(root: Path, features: str, labels: str) -> tuple[list[_C
     notes = [f"{len(unlabelled)} of {len(files)} sequences without {labels[:-1]} are excluded"] if unlabelled else []
     notes += [f"{len(absent)} {labels} have no files in {part}, such as {absent[0]}"] if absent else []
     notes += [f"sequences whose action units cannot be read: {len(unreadable)}; {unreadable[0]}"] if unreadable else []
-    if labels == "emotions" and len(labelled) != LABELLED:
-        notes.append(f"found {len(labelled)} labelled sequences; the complete dataset has {LABELLED}")
+    if labels == "emotions":
+        notes += completeness_notes(len(labelled), LABELLED, "labelled sequences")
     return labelled, notes
 
 

@@ -19,6 +19,7 @@ from evenface.data.datasets.layout import (
     absent_files,
     check_root,
     check_step,
+    completeness_notes,
     folders,
     manifest_of_targets,
     names_in,
@@ -86,7 +87,7 @@ def read(root: Path, *, camera: Literal["left", "right"] = "left", every: int = 
         raise InputError(f"disfa: no video of the {camera} camera for {listed(without) or labels}", EXPECTED)
     notes = [f"subjects without video are excluded: {listed(without)}"] if without else []
     notes += [f"videos without labels are excluded: {listed(sorted(clips))}"] if clips else []
-    notes += [f"found {len(tables)} subjects; the complete dataset has {PEOPLE}"] if len(tables) != PEOPLE else []
+    notes += completeness_notes(len(tables), PEOPLE)
     return manifest_of_targets(pd.concat(tables), NAMES, "multilabel", "disfa", root, notes, "clips")
 
 

@@ -9,6 +9,7 @@ from evenface.data.datasets.layout import (
     SourceFacts,
     check_root,
     class_notes,
+    class_order,
     clips_below,
     files_below,
     folders,
@@ -173,12 +174,7 @@ def _in_order(
 ) -> tuple[str, ...]:
     """Set the labels of rows by the given order of the classes, and return that order."""
     task_of_scale(source, names, classes, ordered)
-    order = tuple(map(str, classes)) if classes else names
-    if sorted(order) != sorted(names):
-        raise InputError(
-            f"{source}: the option classes lists {listed(order)}, but the classes in {root} are {listed(names)}",
-            "List each class of the folder once.",
-        )
+    order = class_order(source, names, classes, f" in {root}")
     for row in rows:
         row["label"] = order.index(names[row["label"]])
     return order

@@ -18,6 +18,7 @@ from evenface.data.datasets.csv import TableFile, numeric_targets, target_names,
 from evenface.data.datasets.layout import (
     SourceFacts,
     class_notes,
+    class_order,
     files_below,
     manifest_of_targets,
     naming,
@@ -98,14 +99,8 @@ def read(
 
 def _in_order(manifest: Manifest, classes: Sequence[str] | None, ordered: bool) -> Manifest:
     """Return a manifest whose classes are in the given order, and levels if ``ordered``."""
-    names = manifest.classes
-    order = tuple(map(str, classes)) if classes else names
-    if sorted(order) != sorted(names):
-        raise InputError(
-            f"huggingface: the option classes lists {listed(order)}, but the classes are {listed(names)}",
-            "List each class once.",
-        )
-    labels = [order.index(names[label]) for label in manifest.labels]
+    order = class_order("huggingface", manifest.classes, classes)
+    labels = [order.index(manifest.classes[label]) for label in manifest.labels]
     task = task_of_scale("huggingface", order, classes, ordered)
     return replace(manifest, table=manifest.table.assign(label=labels), classes=order, task=task)
 

@@ -216,6 +216,22 @@ def task_of_scale(source: str, names: Iterable[str], given: Sequence[str] | None
     return "ordinal" if ordered else "classification"
 
 
+def class_order(source: str, names: Sequence[str], given: Sequence[str] | None, where: str = "") -> tuple[str, ...]:
+    """Return the given order of the classes, of which it must list each once; by default as they are."""
+    order = tuple(map(str, given)) if given else tuple(names)
+    if sorted(order) != sorted(names):
+        raise InputError(
+            f"{source}: the option classes lists {listed(order)}, but the classes{where} are {listed(names)}",
+            "List each class once.",
+        )
+    return order
+
+
+def completeness_notes(found: int, complete: int, what: str = "subjects") -> list[str]:
+    """Return a note where there are not as many subjects, or other units, as the complete dataset has."""
+    return [f"{what} found: {found}; the complete dataset has {complete}"] if found != complete else []
+
+
 def people_notes(names: Collection[str]) -> list[str]:
     """Return a note if all classes are named like subjects: S001, Actor_01, subject-3."""
     if len(names) > 2 and all(_PERSON.fullmatch(name) for name in names):

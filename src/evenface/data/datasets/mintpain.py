@@ -9,7 +9,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from evenface.data.datasets.layout import SourceFacts, check_root, folders, folders_within, names_in
+from evenface.data.datasets.layout import SourceFacts, check_root, completeness_notes, folders, folders_within, names_in
 from evenface.data.manifest import Manifest, make_table
 from evenface.utils.errors import InputError
 from evenface.utils.files import IMAGE_SUFFIXES, listed
@@ -45,8 +45,7 @@ def read(root: Path) -> Manifest:
         found = f"none of {len(empty)} sweeps in {root} has images" if empty else f"no sweeps in {root}"
         raise InputError(f"mintpain: {found}, which has {listed(folders(root))}", EXPECTED)
     notes = [f"sweeps without colour images are excluded: {listed(empty)}"] if empty else []
-    people = len({row["subject"] for row in rows})
-    notes += [f"found {people} subjects; the complete dataset has {PEOPLE}"] if people != PEOPLE else []
+    notes += completeness_notes(len({row["subject"] for row in rows}), PEOPLE)
     return Manifest(make_table(rows), LEVELS, "mintpain", root, tuple(notes), "clips", "ordinal")
 
 

@@ -14,7 +14,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from evenface.data.datasets.layout import SourceFacts, check_root, files_below, folders
+from evenface.data.datasets.layout import SourceFacts, check_root, completeness_notes, files_below, folders
 from evenface.data.manifest import Manifest, make_table
 from evenface.utils.errors import InputError
 from evenface.utils.files import VIDEO_SUFFIXES, listed
@@ -82,8 +82,7 @@ def read(
         )
         if missing
     ]
-    people = len({row["subject"] for row in rows})
-    notes += [f"found {people} subjects; the complete dataset has {PEOPLE}"] if people != PEOPLE else []
+    notes += completeness_notes(len({row["subject"] for row in rows}), PEOPLE)
     return Manifest(make_table(rows), LEVELS, "xite", root, tuple(notes), "clips", "ordinal")
 
 
