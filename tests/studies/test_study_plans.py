@@ -187,6 +187,11 @@ def test_chosen_levels_are_those_and_the_baselines_in_the_folders_of_the_whole_s
                 "b": {"x": {}, "y": {"seed": 9}},
             },
             "baseline": {"a": "1"},
+            "deviations": [
+                "Always.",
+                {"text": "Fast.", "while": {"optimizer.lr": 1}},
+                {"text": "Faster.", "while": {"optimizer.lr": 2}},
+            ],
             "exclude": [{"a": "2", "b": "y"}],
             "seeds": 2,
         }
@@ -196,6 +201,7 @@ def test_chosen_levels_are_those_and_the_baselines_in_the_folders_of_the_whole_s
     some = make_plan(study, StudyOptions(only={"a": ["3"], "b": ["y"]})).chosen()
     assert some.cells == [("1", "y"), ("3", "y")]
     assert [run for run in whole.runs if run.cell in some.cells] == list(some.runs)
+    assert (whole.deviations, some.deviations) == (("Always.", "Fast.", "Faster."), ("Always.", "Faster."))
     assert some.notes == ("only 2 of 3 levels of a: 1, 3", "only 1 of 2 levels of b: y")
     with pytest.raises(InputError, match="there is no level of a in the study s: '4'"):
         make_plan(study, StudyOptions(only={"a": ["4"]})).chosen()

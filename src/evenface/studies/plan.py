@@ -168,7 +168,9 @@ class StudyPlan:
         )
         if not runs:
             raise InputError(f"the study {self.study.name} has no run of these levels", "Name others by --only.")
-        return replace(self, factors=factors, runs=runs, notes=tuple(notes))
+        stated = {deviation.text for run in runs for deviation in run.recipe.deviations}
+        deviations = tuple(text for text in self.deviations if text in stated)
+        return replace(self, factors=factors, runs=runs, deviations=deviations, notes=tuple(notes))
 
     def ended(self, run: PlannedRun, out: Path) -> bool:
         """Return whether a run in the study's folder ``out`` has predictions on all test sets."""
