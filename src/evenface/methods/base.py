@@ -205,6 +205,19 @@ class AuxiliaryHead(nn.Module):
         return self.weight * cast(Tensor, self.error(self.linear(features), self.targets[indices]))
 
 
+def host_flag(method: nn.Module, buffer: str, name: str) -> None:
+    """Keep the value of a boolean buffer also as an attribute: reading the buffer would make the host wait each step.
+
+    Loading a checkpoint sets it; whoever changes the buffer changes it too.
+    """
+
+    def read(module: nn.Module, _keys: object = None) -> None:
+        setattr(module, name, bool(getattr(module, buffer)))
+
+    read(method)
+    method.register_load_state_dict_post_hook(read)  # type: ignore[no-untyped-call]
+
+
 class Method(nn.Module, ABC):
     """A network and the way it is trained. Subclasses give :meth:`training_loss`.
 

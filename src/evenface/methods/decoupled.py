@@ -6,7 +6,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from evenface.methods.base import Method, Stage, frozen_eval
+from evenface.methods.base import Method, Stage, frozen_eval, host_flag
 from evenface.models.backbone import Outputs
 
 
@@ -37,6 +37,7 @@ class Decoupled(Method):
     uses_all_parameters = False
     resampling: ClassVar[str | None] = "inverse"
     second: Tensor
+    in_second: bool
 
     def __init__(self, network: nn.Module, loss: nn.Module, share: float = 0.1) -> None:
         super().__init__(network, loss)
@@ -46,8 +47,7 @@ class Decoupled(Method):
         self.training_only = (*self.training_only, "second")
         # A buffer, so that a run that goes on within the second stage knows where it is.
         self.register_buffer("second", torch.zeros((), dtype=torch.bool))
-        self.in_second = False  # the same on the host, which would wait for the buffer's device in every step
-        self.register_load_state_dict_post_hook(lambda method, _keys: setattr(method, "in_second", bool(method.second)))  # type: ignore[no-untyped-call]
+        host_flag(self, "second", "in_second")
 
     def begin_stage(self, stage: int) -> None:  # noqa: ARG002, there is but one
         """Freeze the network from here on."""

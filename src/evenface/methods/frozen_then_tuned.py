@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from evenface.methods.base import Method, Stage
+from evenface.methods.base import Method, Stage, host_flag
 
 
 class FrozenThenTuned(Method):
@@ -35,6 +35,7 @@ class FrozenThenTuned(Method):
     uses_all_parameters = False
     exact_prior = True
     tuned: Tensor
+    is_tuned: bool
 
     def __init__(self, network: nn.Module, loss: nn.Module, frozen: float = 0.3) -> None:
         super().__init__(network, loss)
@@ -46,8 +47,7 @@ class FrozenThenTuned(Method):
         self.training_only = (*self.training_only, "tuned")
         # A buffer, so that a run that goes on within the second stage knows where it is.
         self.register_buffer("tuned", torch.zeros((), dtype=torch.bool))
-        self.is_tuned = False  # the same on the host, which would wait for the buffer's device in every step
-        self.register_load_state_dict_post_hook(lambda method, _keys: setattr(method, "is_tuned", bool(method.tuned)))  # type: ignore[no-untyped-call]
+        host_flag(self, "tuned", "is_tuned")
 
     def begin_stage(self, stage: int) -> None:  # noqa: ARG002, there is but one
         """Unfreeze the backbone."""
