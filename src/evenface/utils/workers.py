@@ -24,6 +24,7 @@ from typing import IO, Any, Self, TypeVar
 from evenface.utils.errors import InputError
 
 MEMORY = "most likely it ran out of memory"
+MEMORY_HINT = "Free some memory, and run the command again."
 LIBRARIES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 POLL_SECONDS = 0.1
 TICK_SECONDS = 0.5
@@ -220,7 +221,8 @@ class _Worker:
                     raise
                 left -= 1
                 if not left:
-                    raise self._not_started(f": {error}") from error
+                    hint = MEMORY_HINT if error.killed else "Run the command again."
+                    raise InputError(f"{self.pool.name}: a worker process did not start: {error}", hint) from error
             time.sleep(TICK_SECONDS)
 
     def _run(self, task: bytes, progress: Callable[[Any], None] | None, stop: Callable[[], bool] | None) -> Any:
@@ -279,14 +281,11 @@ class _Worker:
                     start_new_session=True,  # the parent handles Ctrl-C
                 )
             except OSError as error:
-                raise self._not_started(f": {error.strerror or error}") from error
+                raise InputError(
+                    f"{self.pool.name}: a worker process did not start: {error.strerror or error}", MEMORY_HINT
+                ) from error
         with contextlib.suppress(OSError):
             self.tasks.send_bytes(self.pool.settings)
-
-    def _not_started(self, reason: str) -> InputError:
-        return InputError(
-            f"{self.pool.name}: a worker process did not start{reason}", "Free some memory, and run the command again."
-        )
 
     def end(self, wait_seconds: float = 0.0) -> int | None:
         """Kill the process if it does not end within ``wait_seconds``, and return its exit code."""
