@@ -423,7 +423,7 @@ def compute_outputs(run: Run, store: Store, rows: np.ndarray, baselines: Baselin
 
     from evenface.inference.run_model import inference_fabric
     from evenface.training.batches import ImageBank
-    from evenface.training.prediction import output_rows, score_sequences
+    from evenface.training.prediction import ImageScorer, score_sequences
 
     options = run.recipe.training
     fabric, method = inference_fabric(run), build.trained_method(run)
@@ -440,13 +440,14 @@ def compute_outputs(run: Run, store: Store, rows: np.ndarray, baselines: Baselin
     method.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     method.to(fabric.device)
     first, index = (None, None) if baselines is None else (baselines.mean, baselines.index)
-    images = ImageBank(store.images, fabric.device, frames_of(run), first, index)
+    bank = ImageBank(store.images, fabric.device, frames_of(run), first, index)
+    scorer = ImageScorer(fabric, method, bank, options.batch_size, options.tta_flip)
     length = PROGRESS_BATCHES * options.batch_size
     parts, outputs = [], []
     with progress("predicting", len(rows)) as advance:
         for start in range(0, len(rows), length):
             batch = rows[start : start + length]
-            scores, output = output_rows(fabric, method, images, batch, options.batch_size, mirror=options.tta_flip)
+            scores, output = scorer.rows(batch)
             parts.append(scores[:, : len(run.facts.get("targets", run.facts["classes"]))])  # not auxiliary ones
             outputs += [] if output is None else [output]
             advance(len(batch))

@@ -195,14 +195,15 @@ def build_method(
     method = METHODS[name]
     _check_requirements(name, method, loss, task)
     given = {"network": network, "loss": loss, **({"task": task} if "task" in signature(method).parameters else {})}
+    auxiliary = None
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        built = construct("method", name, method, options, given)
         if task.auxiliary is not None and task.auxiliary.shape[1]:
             torch.manual_seed(seed)
             classifier = cast(nn.Linear, network.classifier)
-            built.auxiliary = AuxiliaryHead(classifier.in_features, task.auxiliary, task.auxiliary_weight)
-    built.link = task.link
+            auxiliary = AuxiliaryHead(classifier.in_features, task.auxiliary, task.auxiliary_weight)
+        torch.manual_seed(seed)
+        built = construct("method", name, method, options, given)
+    built.link, built.auxiliary = task.link, auxiliary
     return built
 
 

@@ -32,6 +32,7 @@ def build_network(
     *,
     channels: int = 3,
     size: int = 112,
+    start_size: int | None = None,
     weights: str = "random",
     dropout: float = 0.0,
     norm: Norm = "batch",
@@ -57,6 +58,8 @@ def build_network(
         Grey or colour.
     size : int
         Width and height of the images in pixels, at least 32.
+    start_size : int, optional
+        The smallest size that it takes too, where images grow during training.
     weights : str
         ``random``; ``hub``, which downloads timm's weights (nothing else ever does); ``evenface-synthetic``, those of
         the bundled model; or the path of a safetensors file.
@@ -141,7 +144,9 @@ def build_network(
         mean, std = (
             _per_channel(value, channels) for value in (((0.5,), (0.5,)) if half else (config.mean, config.std))
         )
-        width, maps = probe_widths(backbone, name, channels, size)
+        if start_size is not None:
+            _probe_widths(backbone, name, channels, start_size)
+        width, maps = _probe_widths(backbone, name, channels, size)
         common: dict[str, Any] = {
             "mean": mean,
             "std": std,
@@ -190,7 +195,7 @@ def _small_stem(backbone: nn.Module, name: str, channels: int) -> None:
     backbone.conv1, backbone.maxpool = conv, nn.Identity()
 
 
-def probe_widths(backbone: nn.Module, name: str, channels: int, size: int) -> tuple[int, int]:
+def _probe_widths(backbone: nn.Module, name: str, channels: int, size: int) -> tuple[int, int]:
     """Return the widths of features and maps for one blank image; an InputError if it cannot be of this size."""
     backbone.eval()
     probe = cast(Any, backbone)

@@ -21,7 +21,7 @@ from evenface.losses import LOSS_SELECTIONS, binary_loss_specs, build_one_vs_res
 from evenface.methods import METHODS
 from evenface.methods.base import Method, Task, TrainingPeople
 from evenface.models.backbone import HeadOnly, Network
-from evenface.models.build import check_settings, probe_widths
+from evenface.models.build import check_settings
 from evenface.models.sequence import OneVsRestNetwork, SequenceNetwork
 from evenface.runs import Run
 from evenface.training.compilation import check_compilable
@@ -217,13 +217,15 @@ def _check_feature_maps(recipe: Recipe, method: type[Method], frames: int) -> No
 def build_model(recipe: Recipe, classes: int, frames: int = 1) -> Network:
     """Build the network of an image recipe for samples of so many frames."""
     settings = {key: value for key, value in recipe.network if key != "recurrent"}
-    data, side = recipe.data, recipe.training.start_size
-    network = models.build_network(
-        classes=classes, channels=data.channels, size=data.size, seed=recipe.seed, frames=frames, **settings
+    return models.build_network(
+        classes=classes,
+        channels=recipe.data.channels,
+        size=recipe.data.size,
+        start_size=recipe.training.start_size,
+        seed=recipe.seed,
+        frames=frames,
+        **settings,
     )
-    if side is not None:
-        probe_widths(network.backbone, recipe.network.name, data.channels, side)
-    return network
 
 
 def build_loss(recipe: Recipe, task: Task) -> nn.Module:

@@ -65,7 +65,7 @@ class TrainingData:
                 f"the class {self.manifest.classes[int(counts.argmin())]} has no training sample",
                 "Leave the class out, or change the protocol or its seed.",
             )
-        check_values(self.recipe.data.auxiliary, self.auxiliary(self.split.train), "data.auxiliary")
+        check_values(self.recipe.data.auxiliary, self.auxiliary[self.split.train], "data.auxiliary")
         if self.recipe.training.patience is not None and not len(self.validation):
             raise InputError("training.patience needs validation data", "Set protocol.validation above 0.")
 
@@ -196,10 +196,10 @@ class TrainingData:
         """Rows that weights are selected on: validation, or the test set where the recipe selects on it."""
         return self.split.test if self.recipe.training.checkpoint == "test" else self.split.validation
 
-    def auxiliary(self, rows: np.ndarray) -> np.ndarray:
-        """Return the auxiliary targets of the samples at ``rows``, (N, A), NaN where missing; A is 0 without any."""
-        values: np.ndarray = column_values(self.training_manifest, self.recipe.data.auxiliary, "data.auxiliary")[rows]
-        return values
+    @cached_property
+    def auxiliary(self) -> np.ndarray:
+        """Auxiliary targets of :attr:`training_manifest`, (N, A), NaN where missing; A is 0 without any."""
+        return column_values(self.training_manifest, self.recipe.data.auxiliary, "data.auxiliary")
 
     @property
     def counts(self) -> np.ndarray:
@@ -363,7 +363,7 @@ def auxiliary_predictions(data: TrainingData, rows: np.ndarray, values: np.ndarr
     """Return predictions of the auxiliary targets with the samples they are of."""
     table, names = data.manifest.table.iloc[rows], data.recipe.data.auxiliary
     sample, subject, clip = (table[name].to_numpy(dtype=object) for name in ("sample", "subject", "clip"))
-    return TargetPredictions(sample, subject, data.auxiliary(rows), values, names, "regression", clip)
+    return TargetPredictions(sample, subject, data.auxiliary[rows], values, names, "regression", clip)
 
 
 def with_thresholds(predicted: Mapping[str, AnyPredictions]) -> dict[str, AnyPredictions]:

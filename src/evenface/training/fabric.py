@@ -74,11 +74,12 @@ def choose_accelerator(training: Training, precision: str | None = None) -> Lite
     return accelerator
 
 
-def launch_fabric(training: Training, precision: str | None, *, uses_all_parameters: bool) -> "Fabric":
-    """Choose devices, processes and precision, and start them; ``precision`` is that of a run that is resumed."""
+def launch_fabric(
+    training: Training, accelerator: Literal["cpu", "cuda"], precision: str | None, *, uses_all_parameters: bool
+) -> "Fabric":
+    """Choose processes and precision, and start them; ``precision`` is that of a run that is resumed."""
     from lightning_fabric import Fabric
 
-    accelerator = choose_accelerator(training, precision)
     chosen = cast(Precision, precision or choose_precision(training.precision, accelerator))
     # Several processes wait for the gradient of every parameter, unless some may be unused in a step.
     several = training.devices * training.nodes > 1

@@ -6,10 +6,8 @@ import numpy as np
 from lightning_fabric import Fabric
 
 from evenface.config import Recipe
-from evenface.config.recipe import Training
 from evenface.evaluation.probability_metrics import shares
 from evenface.evaluation.target_predictions import AnyPredictions
-from evenface.methods.base import Method
 from evenface.models import Network
 from evenface.runs import AUXILIARY, FACTS, PREDICTIONS, VALIDATION, Run
 from evenface.training.batches import ImageBank, TrainingBatches
@@ -26,10 +24,10 @@ from evenface.training.data import (
 )
 from evenface.training.fabric import choose_accelerator, choose_precision, launch_fabric
 from evenface.training.prediction import (
+    ImageScorer,
     cached_features,
     frame_features,
     monitor_of,
-    output_rows,
     shown_metric,
     target_validation_metrics,
     validation_metrics,
@@ -68,11 +66,11 @@ def fit_images(run: Run, recipe: Recipe) -> None:
         kind=manifest.task,
         targets=manifest.target_values(data.split.train) if manifest.targets else None,
         people=people_of(data.training_manifest, data.training_rows),
-        auxiliary=data.auxiliary(data.training_rows),
+        auxiliary=data.auxiliary[data.training_rows],
         frames=data.frames,
         network=network,
     )
-    fabric = launch_fabric(training, resumed_precision, uses_all_parameters=method.uses_all_parameters)
+    fabric = launch_fabric(training, accelerator, resumed_precision, uses_all_parameters=method.uses_all_parameters)
     implied = prior_of_method(method, training, counts)
     metadata = run_metadata(data, implied, str(fabric.device), fabric.strategy.precision.precision)
     if network.load_report is not None and network.load_report.pretraining is not None:
@@ -85,9 +83,10 @@ def fit_images(run: Run, recipe: Recipe) -> None:
     bank = _image_bank(data, fabric, network)
     if fabric.is_global_zero and bank.placement:
         run.log(bank.placement)
-    trainer = _build_trainer(fabric, method, bank, data, run)
+    scorer = ImageScorer(fabric, method, bank, training.batch_size, training.tta_flip)
+    trainer = _build_trainer(scorer, data, run)
     notes = trainer.fit()
-    predicted = _predict(fabric, method, bank, training, data)
+    predicted = _predict(scorer, data)
     if fabric.is_global_zero:
         for note in notes:
             run.log(note)
@@ -128,21 +127,21 @@ def _image_bank(data: TrainingData, fabric: Fabric, network: Network) -> ImageBa
     return ImageBank(images, fabric.device, data.frames, first, index, drawn)
 
 
-def _build_trainer(fabric: Fabric, method: Method, bank: ImageBank, data: TrainingData, run: Run) -> Trainer:
-    recipe, rows, main = data.recipe, data.validation, fabric.is_global_zero
-    training, manifest = recipe.training, data.manifest
+def _build_trainer(scorer: ImageScorer, data: TrainingData, run: Run) -> Trainer:
+    fabric, recipe, rows = scorer.fabric, data.recipe, data.validation
+    training, manifest, main = recipe.training, data.manifest, fabric.is_global_zero
 
     def validate() -> dict[str, float]:
-        scores, _ = output_rows(fabric, method, bank, rows, training.batch_size, mirror=training.tta_flip)
+        scores, _ = scorer.rows(rows)
         if manifest.targets:
             return target_validation_metrics(target_predictions(manifest, rows, scores))
         return validation_metrics(manifest.labels[rows], shares(scores[:, : len(manifest.classes)]))
 
     return Trainer(
         fabric,
-        method,
+        scorer.method,
         TrainingBatches.of_recipe(
-            recipe, bank, data.training_manifest, data.training_rows, fabric.global_rank, fabric.world_size
+            recipe, scorer.bank, data.training_manifest, data.training_rows, fabric.global_rank, fabric.world_size
         ),
         recipe,
         run.folder,
@@ -154,21 +153,19 @@ def _build_trainer(fabric: Fabric, method: Method, bank: ImageBank, data: Traini
     )
 
 
-def _predict(
-    fabric: Fabric, method: Method, bank: ImageBank, training: Training, data: TrainingData
-) -> dict[str, AnyPredictions]:
+def _predict(scorer: ImageScorer, data: TrainingData) -> dict[str, AnyPredictions]:
     """Predict validation and test set, each under the name of its file."""
     predicted: dict[str, AnyPredictions] = {}
     for name, rows in ((VALIDATION, data.split.validation), (PREDICTIONS, data.split.test)):
         if len(rows):
-            scores, output = output_rows(fabric, method, bank, rows, training.batch_size, mirror=training.tta_flip)
+            scores, output = scorer.rows(rows)
             if data.manifest.targets:
                 predicted[name] = target_predictions(data.manifest, rows, scores)
                 continue
-            if name == PREDICTIONS and method.auxiliary is not None:
+            if name == PREDICTIONS and scorer.method.auxiliary is not None:
                 values = scores[:, len(data.manifest.classes) :]
                 predicted[AUXILIARY] = auxiliary_predictions(data, rows, values)
             scores = scores[:, : len(data.manifest.classes)]
-            own = scores if method.one_vs_rest else None
+            own = scores if scorer.method.one_vs_rest else None
             predicted[name] = predictions(data.manifest, rows, shares(scores), scores=own, output=output)
-    return with_thresholds(predicted) if training.thresholds == "validation" else predicted
+    return with_thresholds(predicted) if data.recipe.training.thresholds == "validation" else predicted

@@ -3,6 +3,7 @@
 import os
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
@@ -32,45 +33,51 @@ FEATURE_BATCH = 64
 SYNC_SECONDS = 5.0
 
 
-@torch.inference_mode()
-def output_rows(
-    fabric: Fabric, method: Method, bank: ImageBank, rows: np.ndarray, batch_size: int, *, mirror: bool = False
-) -> tuple[np.ndarray, np.ndarray | None]:
-    """Compute a method's scores of the images at ``rows``, without augmentation, and its output, if it has one.
+@dataclass(frozen=True)
+class ImageScorer:
+    """A method that scores the images of a bank, ``batch_size`` at a time; ``mirror`` averages over both views."""
 
-    Values of auxiliary targets follow the scores.
-    """
-    world, rank = fabric.world_size, fabric.global_rank
-    # Every process needs the same number of rows to gather: the list is filled up with its own first row.
-    filled = np.concatenate([rows, np.repeat(rows[:1], -len(rows) % world)])
-    local_rows = filled[rank::world]
-    was_training = method.training
-    method.eval()
-    parts = []
-    has_output = False
-    for start in range(0, len(local_rows), batch_size):
-        images = to_float(bank.take(local_rows[start : start + batch_size]))
-        with fabric.autocast():
-            scores, has_output = _concatenated(*_outputs(method, images))
-            parts.append((scores + _concatenated(*_outputs(method, images.flip(-1)))[0]) / 2 if mirror else scores)
-    method.train(was_training)
-    gathered = [torch.cat(parts)]
-    if world > 1:
-        gathered = [torch.empty_like(gathered[0]) for _ in range(world)]
-        torch.distributed.all_gather(gathered, torch.cat(parts))
-    values = torch.stack(gathered, dim=1).reshape(len(filled), -1)[: len(rows)].cpu().numpy()
-    return (values[:, :-1], values[:, -1]) if has_output else (values, None)
+    fabric: Fabric
+    method: Method
+    bank: ImageBank
+    batch_size: int
+    mirror: bool = False
 
+    @torch.inference_mode()
+    def rows(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
+        """Compute the method's scores of the images at ``rows``, without augmentation, and its output, if it has one.
 
-def _outputs(method: Method, images: Tensor) -> tuple[Tensor, Tensor | None]:
-    return method.outputs(images) if method.auxiliary is None else (method.with_auxiliary(images), None)
+        Values of auxiliary targets follow the scores.
+        """
+        world, rank = self.fabric.world_size, self.fabric.global_rank
+        # Every process needs the same number of rows to gather: the list is filled up with its own first row.
+        filled = np.concatenate([rows, np.repeat(rows[:1], -len(rows) % world)])
+        local_rows = filled[rank::world]
+        was_training = self.method.training
+        self.method.eval()
+        parts = []
+        has_output = False
+        for start in range(0, len(local_rows), self.batch_size):
+            images = to_float(self.bank.take(local_rows[start : start + self.batch_size]))
+            with self.fabric.autocast():
+                scores, has_output = self._concatenated(images)
+                parts.append((scores + self._concatenated(images.flip(-1))[0]) / 2 if self.mirror else scores)
+        self.method.train(was_training)
+        gathered = [torch.cat(parts)]
+        if world > 1:
+            gathered = [torch.empty_like(gathered[0]) for _ in range(world)]
+            torch.distributed.all_gather(gathered, torch.cat(parts))
+        values = torch.stack(gathered, dim=1).reshape(len(filled), -1)[: len(rows)].cpu().numpy()
+        return (values[:, :-1], values[:, -1]) if has_output else (values, None)
 
-
-def _concatenated(scores: Tensor, output: Tensor | None) -> tuple[Tensor, bool]:
-    """Concatenate scores and output, so that processes gather once; return whether there is an output."""
-    if output is None:
-        return scores.double(), False
-    return torch.cat([scores.double(), output.double()[:, None]], dim=1), True
+    def _concatenated(self, images: Tensor) -> tuple[Tensor, bool]:
+        """Concatenate scores and output, so that processes gather once; return whether there is an output."""
+        if self.method.auxiliary is not None:
+            return self.method.with_auxiliary(images).double(), False
+        scores, output = self.method.outputs(images)
+        if output is None:
+            return scores.double(), False
+        return torch.cat([scores.double(), output.double()[:, None]], dim=1), True
 
 
 @torch.inference_mode()
@@ -190,12 +197,12 @@ def _compute(fabric: Fabric, network: Network, store: Store, path: Path, shape: 
         file.seek(done * 4 * shape[2], os.SEEK_CUR)
         synced = time.monotonic()
         for start in range(done, len(frames), FEATURE_BATCH):
-            features = frame_features(fabric, network, frames[start : start + FEATURE_BATCH])
-            file.write(features.tobytes())
-            bar(len(features))
+            batch = frames[start : start + FEATURE_BATCH]
+            file.write(frame_features(fabric, network, batch).tobytes())
+            bar(len(batch))
             if time.monotonic() - synced >= SYNC_SECONDS:
                 _sync(file)
-                write_json(note, start + len(features))
+                write_json(note, start + len(batch))
                 synced = time.monotonic()
         _sync(file)
     part.replace(path)

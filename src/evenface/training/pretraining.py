@@ -286,7 +286,7 @@ def _fit(claimed: Pretraining, recipe: Recipe, listed: Manifest) -> None:
     """Prepare the images, train on them and write the weights."""
     check_recipe(recipe)
     precision = claimed.facts["precision"] if claimed.begun else None  # resumed as begun, on other hardware too
-    choose_accelerator(recipe.training, precision)
+    accelerator = choose_accelerator(recipe.training, precision)
     _enough(len(training_rows(listed)[0]), recipe)
     keep_freed_memory()
     method = SimSiam(build_model(recipe, 1), recipe.seed)
@@ -294,7 +294,7 @@ def _fit(claimed: Pretraining, recipe: Recipe, listed: Manifest) -> None:
     store.verify()
     rows, notes = training_rows(store.manifest)
     _enough(len(rows), recipe)
-    fabric = launch_fabric(recipe.training, precision, uses_all_parameters=True)
+    fabric = launch_fabric(recipe.training, accelerator, precision, uses_all_parameters=True)
     facts = _facts(recipe, fabric, store, method, len(rows), notes)
     if fabric.is_global_zero:
         claimed.begin(facts)
