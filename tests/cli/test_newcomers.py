@@ -2,6 +2,7 @@
 
 import csv
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import scipy.stats
+import typer
 import yaml
 from typer.testing import CliRunner
 
@@ -131,6 +133,18 @@ def test_a_data_folder_named_like_a_recipe_does_not_hide_it(tmp_path, monkeypatc
     (tmp_path / "demo").mkdir()
     (tmp_path / "demo" / "a.txt").touch()
     assert load_recipe("demo").name == "demo"
+
+
+def commands(command, *words):
+    yield words
+    for name, child in getattr(command, "commands", {}).items():
+        yield from commands(child, *words, name)
+
+
+@pytest.mark.parametrize("words", list(commands(typer.main.get_command(app))), ids=" ".join)
+def test_usage_marks_each_argument_once(words):
+    usage = call(*words, "--help").output.partition("\n")[0]
+    assert not re.search(r"\[\[|\.\.\.[\]}.]", usage), usage
 
 
 def test_version_help_and_completion():

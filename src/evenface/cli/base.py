@@ -164,7 +164,7 @@ Source = Annotated[
 ]
 Settings = Annotated[
     list[str] | None,
-    typer.Argument(metavar="[key=value]...", help="Settings that override the recipe, such as optimizer.lr=1e-4."),
+    typer.Argument(metavar="key=value", help="Settings that override the recipe, such as optimizer.lr=1e-4."),
 ]
 Out = Annotated[Path | None, typer.Option(metavar="FOLDER", help="Output folder.")]
 SampleFaces = Annotated[

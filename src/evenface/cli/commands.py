@@ -67,7 +67,7 @@ def recipes(
     name: Annotated[
         str | None,
         typer.Argument(
-            metavar="[RECIPE]", help="Print this recipe: a shipped one or a YAML file.", autocompletion=recipe_names
+            metavar="RECIPE", help="Print this recipe: a shipped one or a YAML file.", autocompletion=recipe_names
         ),
     ] = None,
 ) -> None:
@@ -101,9 +101,7 @@ def get(name: Annotated[str, typer.Argument(metavar="NAME", help="Name of a mode
 
 @data.command("list")
 def list_data(
-    name: Annotated[
-        str | None, typer.Argument(metavar="[SOURCE]", help="Name of a source; default all of them.")
-    ] = None,
+    name: Annotated[str | None, typer.Argument(metavar="SOURCE", help="Name of a source; default all of them.")] = None,
 ) -> None:
     """List the sources of data: targets, files needed, owner and terms of use.
 
@@ -158,7 +156,7 @@ def train(
     recipe: Annotated[
         str | None,
         typer.Argument(
-            metavar="[RECIPE|DATA]",
+            metavar="RECIPE|DATA",
             help="Name of a shipped recipe, a YAML file, a run folder; or your own data, as for --data.",
             autocompletion=recipe_names,
         ),
@@ -305,10 +303,10 @@ def pretrain(
 
 @app.command()
 def evaluate(
-    run: Annotated[str | None, typer.Argument(metavar="[RUN]", help="Run folder.")] = None,
+    run: Annotated[str | None, typer.Argument(metavar="RUN", help="Run folder.")] = None,
     settings: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[key=value]...", help="Settings of the dataset, such as data.root=FOLDER."),
+        typer.Argument(metavar="key=value", help="Settings of the dataset, such as data.root=FOLDER."),
     ] = None,
     *,
     model: Annotated[
@@ -406,7 +404,7 @@ def compare(
     runs: Annotated[
         list[Path],
         typer.Argument(
-            metavar="RUN RUN...",
+            metavar="RUN",
             help="Run folders, the baseline first; runs that differ only in the seed are one method.",
         ),
     ],
@@ -433,7 +431,7 @@ def compare(
 def fuse(
     runs: Annotated[
         list[Path],
-        typer.Argument(metavar="RUN RUN...", help="Run folders on the same samples, such as of video and of signals."),
+        typer.Argument(metavar="RUN", help="Run folders on the same samples, such as of video and of signals."),
     ],
     *,
     by: Annotated[
@@ -457,7 +455,7 @@ def fuse(
 @app.command()
 def studies(
     name: Annotated[
-        str | None, typer.Argument(metavar="[STUDY]", help="Print this study: a shipped one or a YAML file.")
+        str | None, typer.Argument(metavar="STUDY", help="Print this study: a shipped one or a YAML file.")
     ] = None,
 ) -> None:
     """List the shipped studies, or print one."""
@@ -574,7 +572,7 @@ def claims(
     files: Annotated[
         list[str],
         typer.Argument(
-            metavar="FILE...", help="YAML files of printed numbers, or p1 to p5 for those of the reproduced papers."
+            metavar="FILE", help="YAML files of printed numbers, or p1 to p5 for those of the reproduced papers."
         ),
     ],
 ) -> None:
@@ -707,7 +705,7 @@ EXPLAIN = "evenface.config.explain:ExplainSettings"
 @with_settings(PREDICT, flags={"person_baseline": "--baseline"})
 def predict(
     inputs: Annotated[
-        list[str] | None, typer.Argument(metavar="INPUT...", help="Images, videos, folders, feature files.")
+        list[str] | None, typer.Argument(metavar="INPUT", help="Images, videos, folders, feature files.")
     ] = None,
     *,
     model: TrainedModel = None,
@@ -771,7 +769,7 @@ def predict(
     flags={"classes": "--class"},
 )
 def explain(
-    inputs: Annotated[list[str], typer.Argument(metavar="INPUT...", help="Images, videos, folders, feature files.")],
+    inputs: Annotated[list[str], typer.Argument(metavar="INPUT", help="Images, videos, folders, feature files.")],
     *,
     model: TrainedModel = None,
     out: Annotated[Path, typer.Option(metavar="FOLDER", help="Output folder.")] = Path("explanations"),
@@ -823,7 +821,7 @@ def serve(
     runs: Annotated[
         list[Path] | None,
         typer.Argument(
-            metavar="[RUN...]",
+            metavar="RUN",
             help="Run folders, study folders, folders of these, .onnx files; default runs/.",
         ),
     ] = None,
