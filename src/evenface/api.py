@@ -596,7 +596,7 @@ class TrainFolderResult:
 def train_folder(
     data: str | Path,
     *,
-    method: str = AUTO,
+    method: str | None = None,
     recipe: str | Path | Mapping[str, Any] | None = None,
     start: str | Path | None = None,
     out: str | Path | None = None,
@@ -614,9 +614,11 @@ def train_folder(
     ----------
     data : str or Path
         Folder with one subfolder of files per class, or a table.
-    method : str, default="auto"
-        Name of an imbalance method or loss. ``auto`` compares several by cross-validation on the training set, and
-        selects one only if it is better than cross-entropy by more than noise.
+    method : str, optional
+        Name of an imbalance method or loss; by default that of the recipe or the settings, else none (``erm``).
+        ``auto`` compares several by cross-validation on the training set, and selects one only if it is better than
+        cross-entropy by more than noise. It takes some 26 times as long, so it is not the default; where classes are
+        imbalanced a message names it.
     recipe : str, Path or mapping, optional
         Recipe whose data are replaced by these. Not with ``auto``.
     start : str or Path, optional
@@ -630,9 +632,9 @@ def train_folder(
     sample_faces : bool, default=True
         Whether the report shows sample faces.
     candidates : sequence of str, optional
-        Methods and losses that ``auto`` compares.
+        Methods and losses that ``auto`` compares; refused with others.
     jobs : int, optional
-        Number of parallel runs with ``auto``.
+        Number of parallel runs of ``auto``; likewise.
     on_message : callable
         Called with each message about the data and the selection.
     trust_plugins : bool, default=False
@@ -650,11 +652,19 @@ def train_folder(
         If no training data are found, there are too few samples or subjects, or an argument is invalid.
     """
     from evenface.data.dataset_guess import guess_dataset
-    from evenface.studies.method_selection import CANDIDATES, choose, method_settings, own_recipe, write_report
+    from evenface.studies.method_selection import (
+        CANDIDATES,
+        ERM,
+        choose,
+        imbalance_messages,
+        method_settings,
+        own_recipe,
+        write_report,
+    )
 
     overrides = {**({} if start is None else start_settings(start)), **overrides}
     name = user_path(data).resolve().stem
-    default = Path("runs") / f"{name}-{method}"
+    default = Path("runs") / f"{name}-{method or overrides.get('method.name', ERM)}"
     folder = output_path(out or (default if method == AUTO else numbered_folder(default, resume=resume)), folder=True)
     if method == AUTO:
         if recipe is not None:
@@ -666,13 +676,17 @@ def train_folder(
         lines = [*summaries.run_warnings(run), *summaries.metrics_summary(run.metrics), f"model   {run.folder}"]
         lines += [f"report  {report}", summaries.next_step(run)]
         return TrainFolderResult(run, choice, lines, report)
-    selected = method_settings(method)
+    if candidates is not None or jobs is not None:
+        raise InputError("candidates and jobs are settings of method='auto'", "Set method='auto', or leave them out.")
+    selected = {} if method is None else method_settings(method)
     guess = guess_dataset(data, overrides)
     for message in guess.messages:
         on_message(message)
     settings = own_recipe(guess, overrides) if recipe is None else _with_data(load_recipe(recipe, overrides), guess)
     check_source(recipe, settings, overrides, trusted=trust_plugins)
     final = load_recipe(settings.model_dump(mode="json"), selected)
+    for message in imbalance_messages(guess.manifest, final) if method is None and recipe is None else ():
+        on_message(message)
     run = train(final.model_dump(mode="json"), out=folder, resume=resume, sample_faces=sample_faces)
     return TrainFolderResult(run, None, summaries.run_summary(run), run.folder / REPORT)
 

@@ -147,6 +147,36 @@ def test_usage_marks_each_argument_once(words):
     assert not re.search(r"\[\[|\.\.\.[\]}.]", usage), usage
 
 
+def test_plain_training_is_the_default_of_both_and_names_the_selection_where_classes_are_imbalanced(
+    people_folder, tmp_path, monkeypatch
+):
+    trained = []
+    monkeypatch.setattr("evenface.training.fit.fit", lambda run, recipe: trained.append(recipe) or stop(run))
+    even = tmp_path / "even"
+    for name in ("calm", "fear"):
+        shutil.copytree(people_folder / "fear", even / name)
+
+    def stop(run):
+        raise InputError(str(run.folder))
+
+    for data, words, method, named in (
+        (people_folder, {}, "erm", True),
+        (even, {}, "erm", False),
+        (people_folder, {"method.name": "mixup"}, "mixup", False),
+    ):
+        messages = []
+        settings = {"network.name": "test_resnet", "data.size": 32, **words}
+        with pytest.raises(InputError):
+            ef.train_folder(data, out=tmp_path / f"a{len(trained)}", on_message=messages.append, **settings)
+        options = [f"{key}={value}" for key, value in settings.items()]
+        assert ("(largest class / smallest): 3.0. This training has no" in " ".join(messages)) is named
+        shown = call("train", data, *options, "--out", tmp_path / f"b{len(trained)}")
+        assert [recipe.method.name for recipe in trained[-2:]] == [method, method]
+        assert ("--method auto" in " ".join(messages)) is ("--method auto" in shown.output) is named
+    with pytest.raises(InputError, match="candidates and jobs are settings of method='auto'"):
+        ef.train_folder(people_folder, out=tmp_path / "d", jobs=2)
+
+
 def test_version_help_and_completion():
     assert call("--version").output == f"evenface {ef.__version__}\n"
     assert call("-h").output == call("--help").output

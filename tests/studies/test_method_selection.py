@@ -101,7 +101,9 @@ def planted(tmp_path_factory):
     units(folder / "train", {"common": 300, "rare": 40}, gap=1.6)
     units(folder / "test", {"common": 40, "rare": 40}, gap=1.6, seed=1)
     out = folder.parent / "auto"
-    own = api.train_folder(folder, out=out, sample_faces=False, candidates=("logit-adjustment",), **UNITS)
+    own = api.train_folder(
+        folder, method="auto", out=out, sample_faces=False, candidates=("logit-adjustment",), **UNITS
+    )
     return folder, out, own
 
 
@@ -154,7 +156,9 @@ def test_labels_of_the_test_set_do_not_change_the_selection(planted):
 def test_a_repeated_call_trains_nothing(planted):
     folder, out, own = planted
     before = {path: path.stat().st_mtime_ns for path in out.rglob("weights.safetensors")}
-    again = api.train_folder(folder, out=out, sample_faces=False, candidates=("logit-adjustment",), **UNITS)
+    again = api.train_folder(
+        folder, method="auto", out=out, sample_faces=False, candidates=("logit-adjustment",), **UNITS
+    )
     assert again.choice.decision == own.choice.decision
     assert {path: path.stat().st_mtime_ns for path in out.rglob("weights.safetensors")} == before
 
@@ -189,7 +193,8 @@ def test_folds_are_subject_independent(tmp_path):
 
 def test_balanced_classes_need_no_candidate(tmp_path):
     folder = pictures(tmp_path / "even", {"a": 30, "b": 28}, gap=4)
-    own = api.train_folder(folder, out=tmp_path / "auto", sample_faces=False, **(QUICK | {"training.epochs": 1}))
+    quick = QUICK | {"training.epochs": 1}
+    own = api.train_folder(folder, method="auto", out=tmp_path / "auto", sample_faces=False, **quick)
     assert own.choice.decision is None
     assert not (tmp_path / "auto" / "choice").exists()
     assert "The classes are balanced" in " ".join(own.choice.messages)
@@ -221,7 +226,7 @@ def test_a_named_method_trains_on_the_folder(tmp_path):
 @pytest.mark.parametrize(("names", "told"), [(("focl",), "there is no candidate 'focl'"), ((), "no candidate to try")])
 def test_unknown_candidates_and_an_empty_list_are_rejected(tmp_path, names, told):
     with pytest.raises(InputError, match=told):
-        api.train_folder(pictures(tmp_path, {"a": 30, "b": 10}), out=tmp_path / "o", candidates=names)
+        api.train_folder(pictures(tmp_path, {"a": 30, "b": 10}), method="auto", out=tmp_path / "o", candidates=names)
 
 
 def test_what_does_not_go_together_is_refused(tmp_path):

@@ -282,8 +282,9 @@ def choose(
     report_message(_split_message(recipe, training, store.manifest.take(split.test)))
     report_message(f"Training samples: {', '.join(f'{name} {n:,}' for name, n in counts.items())}.")
     final = recipe if _has_validation(recipe, store.manifest) else _without_validation(recipe, overrides or {})
-    ratio = f"Imbalance factor (largest class / smallest): {imbalance_factor(list(counts.values())):.1f}."
-    if imbalance_factor(list(counts.values())) < MIN_IMBALANCE:
+    factor = imbalance_factor(list(counts.values()))
+    ratio = _factor(factor)
+    if factor < MIN_IMBALANCE:
         report_message(f"{ratio} The classes are balanced, so no imbalance method is tried: ERM.")
         return _saved(MethodChoice(out, final, ERM, counts, None, None, tuple(messages)))
     report_message(f"{ratio} A network may neglect the rare classes.")
@@ -299,6 +300,25 @@ def choose(
     name = decision.recommended.name if decision.recommended else ERM
     chosen = load_recipe(final.model_dump(mode="json"), CANDIDATES.get(name, {}))
     return _saved(MethodChoice(out, chosen, name, counts, decision, study, tuple(messages)))
+
+
+def imbalance_messages(manifest: Manifest, recipe: Recipe) -> tuple[str, ...]:
+    """Name ``auto`` where classes are imbalanced and a recipe has no imbalance method."""
+    plain = recipe.method.name == "erm" and recipe.loss.name == "cross-entropy" and recipe.training.sampling == "none"
+    counts = manifest.counts()
+    if not plain or recipe.loss.options or manifest.targets or len(counts) < 2 or counts.min() < MIN_SAMPLES:
+        return ()
+    if (factor := imbalance_factor(counts)) < MIN_IMBALANCE:
+        return ()
+    times = FOLDS * (1 + len(CANDIDATES)) + 1
+    return (
+        f"{_factor(factor)} This training has no imbalance method: --method auto compares {len(CANDIDATES)} by "
+        f"cross-validation, in some {times} times the time.",
+    )
+
+
+def _factor(factor: float) -> str:
+    return f"Imbalance factor (largest class / smallest): {factor:.1f}."
 
 
 def _fold_count(training: Manifest) -> int:
