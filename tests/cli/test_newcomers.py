@@ -13,6 +13,7 @@ import pytest
 import scipy.stats
 import typer
 import yaml
+from PIL import Image
 from typer.testing import CliRunner
 
 import evenface as ef
@@ -175,6 +176,17 @@ def test_plain_training_is_the_default_of_both_and_names_the_selection_where_cla
         assert ("--method auto" in " ".join(messages)) is ("--method auto" in shown.output) is named
     with pytest.raises(InputError, match="candidates and jobs are settings of method='auto'"):
         ef.train_folder(people_folder, out=tmp_path / "d", jobs=2)
+
+
+def test_a_skipped_file_is_named_once(tmp_path):
+    words = []
+    for name in ("broken.png", "other.png"):
+        words.append(tmp_path / name)
+        words[-1].write_text("no image")
+    Image.new("RGB", (64, 64)).save(tmp_path / "blank.png")
+    for more in ([], [tmp_path / "blank.png"]):
+        output = call("predict", *words, *more).output
+        assert [output.count(str(path)) for path in words] == [1, 1]
 
 
 def test_version_help_and_completion():

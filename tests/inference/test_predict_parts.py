@@ -40,7 +40,7 @@ def test_inputs_are_files_folders_and_patterns(tmp_path):
         ("b/c.mp4", "clip"),
     ]
     assert skipped == [
-        f"{tmp_path}: skipped 1 files of other types, such as {tmp_path / 't' / 'x.csv'}",
+        f"{tmp_path}: 1 files of other types are left out, such as {tmp_path / 't' / 'x.csv'}",
         f"{tmp_path / 'none.png'}: not found",
         f"{tmp_path / 't'}: contains no usable file",
     ]

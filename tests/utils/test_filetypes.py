@@ -72,9 +72,9 @@ def test_what_is_passed_over_in_a_folder_is_named(tmp_path):
     plant(tmp_path, "b/notes.txt", "table.csv")
     found, troubles = find_sources([tmp_path])
     assert [Path(source.path).name for source in found] == ["a.png"]
-    assert troubles == [f"{tmp_path}: skipped 2 files of other types, such as {tmp_path}/table.csv"]
+    assert troubles == [f"{tmp_path}: 2 files of other types are left out, such as {tmp_path}/table.csv"]
     (tmp_path / "c.npy").write_bytes(b"")
-    assert f"skipped 1 files of other types, such as {tmp_path}/a.png" in find_sources([tmp_path], "numbers")[1][0]
+    assert f"1 files of other types are left out, such as {tmp_path}/a.png" in find_sources([tmp_path], "numbers")[1][0]
 
 
 def test_a_link_back_to_a_folder_above_ends(tmp_path):

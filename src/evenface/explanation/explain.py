@@ -37,7 +37,7 @@ from evenface.preprocessing.sequence_files import column_names
 from evenface.reporting.saliency import SaliencyFigure, stacked
 from evenface.utils.errors import InputError, SampleError
 from evenface.utils.files import atomic_write, check_writable, digest
-from evenface.utils.progress import progress
+from evenface.utils.progress import progress, skipped_lines
 
 MIN_CELLS = 16
 """Number of cells of a saliency map below which a note warns of its low resolution."""
@@ -84,8 +84,7 @@ class ExplainResult:
         samples = f"{self.samples:,} sample{'s' * (self.samples != 1)}"
         lines = [f"{samples} explained by {self.method}, from {files}"]
         lines += [check.line() for check in self.checks]
-        if self.skipped:
-            lines.append(f"skipped  {len(self.skipped):,}: {'; '.join(self.skipped[:3])}")
+        lines += skipped_lines(self.skipped)
         lines += [f"note  {note}" for note in self.notes]
         return [*lines, f"page  {self.page}", f"table  {self.folder / results.TABLE}"]
 
@@ -112,16 +111,15 @@ def explain_inputs(
     results.check_folder(out, key)
     result, records = ExplainResult(out, method), []
     task = _ExplainTask(model, prediction, settings, shown, out, key, load_reference(model.input_spec, prediction))
+    result.skipped += skipped
     with progress("explaining", len(sources)) as bar:
-        for message in skipped:
-            bar.skip(message, result.skipped)
         for source in sources:
             record = results.load_record(out, source, key)
             result.cached += record is not None
             try:
                 records.append(record or task.explain(source))
             except SampleError as error:
-                bar.skip(f"{source.path}: {error}", result.skipped)
+                result.skipped.append(f"{source.path}: {error}")
             bar(1)
     if not records:
         reasons = "\n  ".join(result.skipped[:5])

@@ -32,6 +32,7 @@ from evenface.reporting.annotation import (
 )
 from evenface.utils.errors import InputError
 from evenface.utils.extras import require
+from evenface.utils.progress import skipped_lines
 from evenface.utils.tables import html_table
 
 if TYPE_CHECKING:
@@ -321,8 +322,7 @@ class Faces(Sequence[FacePrediction]):
         lines = list(self._each(count)) if len(self.rows) <= FEW else [count, *self._by_label()]
         if self.without_face and len(self.rows) > FEW:
             lines.append(f"no face  in {self.without_face:,} images, frames or windows")
-        if self.skipped:
-            lines.append(f"skipped  {len(self.skipped):,}: {'; '.join(self.skipped[:3])}")
+        lines += skipped_lines(self.skipped)
         lines += [f"note  {note}" for note in self.notes]
         lines += [f"table  {path}" for path in self.tables]
         return [*lines, *(f"drawn  {path}" for path in self.drawn[:10])]

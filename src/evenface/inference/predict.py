@@ -106,9 +106,8 @@ def predict_inputs(
         pending = [source for source in sources if any(sink.needs(source) for sink in sinks)]
         result.cached = len(sources) - len(pending)
         lengths = {source.path: _length(source) if len(pending) <= MAX_COUNTED else 1 for source in pending}
+        result.skipped += skipped
         with progress("predicting", sum(lengths.values())) as bar:
-            for message in skipped:
-                bar.skip(message, result.skipped)
             items = predict_sources(model, pending, settings)
             _fill(sinks, columns, items, result, lengths, bar)
     result.seconds = time.perf_counter() - start
@@ -192,7 +191,7 @@ def _fill(
             if item.error:
                 for sink in chosen:
                     sink.drop()
-                bar.skip(f"{source.path}: {item.error}", result.skipped)
+                result.skipped.append(f"{source.path}: {item.error}")
             else:
                 _end(chosen, source, result)
             bar(max(0, lengths[source.path] - position))
@@ -237,7 +236,7 @@ def _annotate_sources(result: Faces, folder: Path, bar: ProgressBar) -> None:
                     drawn(source, rows).save(temporary, quality=92)
             result.drawn.append(path)
         except (SampleError, InputError) as error:
-            bar.skip(f"{name}: cannot be drawn: {error}", result.skipped)
+            result.skipped.append(f"{name}: cannot be drawn: {error}")
         bar(1)
 
 

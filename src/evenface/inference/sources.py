@@ -186,7 +186,7 @@ def find_sources(
         elif not matches:
             skipped.append(f"{pattern}: contains no usable file")
         elif others:
-            skipped.append(f"{pattern}: skipped {len(others):,} files of other types, such as {others[0]}")
+            skipped.append(f"{pattern}: {len(others):,} files of other types are left out, such as {others[0]}")
         for source in matches:
             sources.setdefault(os.path.realpath(source.path), source)
     return list(sources.values()), skipped

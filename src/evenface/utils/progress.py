@@ -3,7 +3,7 @@
 import contextlib
 import re
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 # Control characters (C0 except tab and line feed, C1) start escape sequences; the others change the text direction.
@@ -39,17 +39,24 @@ def say(text: str) -> None:
         print(printable(text), file=sys.stderr, flush=True)
 
 
+def skipped_lines(messages: Sequence[str], show: int = 10) -> list[str]:
+    """Return the lines of a summary that name the inputs that were skipped, and count those beyond ``show``.
+
+    Examples
+    --------
+    >>> skipped_lines(["a.png: not found", "b.png: no face", "c.txt: not an image"], show=2)
+    ['skipped  a.png: not found', 'skipped  b.png: no face', 'skipped  1 more']
+    """
+    lines = [f"skipped  {message}" for message in messages[:show]]
+    return [*lines, f"skipped  {len(messages) - show:,} more"] if len(messages) > show else lines
+
+
 @dataclass(frozen=True)
 class ProgressBar:
     """A running progress bar: call it with the number of units done since the last call."""
 
     advance: Callable[[int], None]
     say: Callable[[str], None]
-
-    def skip(self, message: str, skipped: list[str]) -> None:
-        """Show that an input is skipped, and add the message to those of the result."""
-        skipped.append(message)
-        self.say(f"skipped  {message}")
 
     def __call__(self, done: int) -> None:
         """Advance the bar by ``done`` units."""
