@@ -189,6 +189,14 @@ def test_a_skipped_file_is_named_once(tmp_path):
         assert [output.count(str(path)) for path in words] == [1, 1]
 
 
+def test_a_model_file_that_is_none_is_one_sentence(tmp_path):
+    (tmp_path / "junk.onnx").write_text("no model")
+    Image.new("RGB", (64, 64)).save(tmp_path / "blank.png")
+    done = call("predict", tmp_path / "blank.png", "--model", tmp_path / "junk.onnx")
+    assert done.exit_code == 2
+    assert done.output.startswith(f"evenface: {tmp_path / 'junk.onnx'} is no ONNX file, or is damaged\n  Copy it again")
+
+
 def test_version_help_and_completion():
     assert call("--version").output == f"evenface {ef.__version__}\n"
     assert call("-h").output == call("--help").output

@@ -195,14 +195,14 @@ def changed(content, **words):
     ("damage", "message"),
     [
         (lambda content: content[:-7], "damaged or truncated"),
-        (lambda content: content[:20], "not written by evenface"),
+        (lambda content: content[:20], "is no ONNX file"),
         (lambda content: content[:5000] + b"\x00\xff" + content[5002:], "damaged or truncated"),
         (
             lambda content: content[len(HEADER) + DIGEST_LENGTH :],
             "not written by evenface, or was changed",
         ),
-        (lambda _: b"", "not written by evenface"),
-        (lambda _: with_digest(b"no protocol buffer"), "cannot run"),
+        (lambda _: b"", "is no ONNX file"),
+        (lambda _: with_digest(b"no protocol buffer"), "is no ONNX file"),
         (lambda content: changed(content, format="99", version='"9.9"'), "exported by evenface 9.9; .* too old"),
         (lambda content: changed(content, form=None), "missing or invalid metadata"),
         (lambda content: changed(content, form='{"kind": "stills"}'), "missing or invalid metadata"),

@@ -183,7 +183,9 @@ def test_files_of_another_form_than_specified_are_refused(tmp_path):
     with refused("was not written by evenface"):
         OnnxModel(path)
     path.write_bytes(b"no network")
-    with refused("cannot run"):
+    with refused("is no ONNX file"):
+        OnnxModel(path)
+    with refused("is no ONNX file"):
         ThirdPartyModel(path, load_spec(rgb))
 
 

@@ -60,6 +60,7 @@ class OnnxModel(Model):
             raise InputError(f"{path} cannot be read ({error.strerror})", "Specify an exported .onnx file.") from error
         start = len(HEADER) + DIGEST_LENGTH
         if not content.startswith(HEADER):
+            start_session(content, path, threads)  # an InputError of what is no ONNX file at all
             raise InputError(
                 f"{path} was not written by evenface, or was changed by another program",
                 "Write it with: evenface export RUN; or state the form of a model of another project: --spec SPEC.",

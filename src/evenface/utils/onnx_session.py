@@ -25,11 +25,16 @@ def start_session(content: bytes, path: Path, threads: int | None = None) -> Any
         return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # its exceptions share no narrower base class
         reason = str(error).strip().splitlines()[0]
+        if type(error).__name__ == "InvalidProtobuf" or NO_GRAPH in reason:
+            problem = f"{path} is no ONNX file, or is damaged"
+            raise InputError(problem, "Copy it again, or name another file.") from error
         raise InputError(
             f"ONNX Runtime {onnxruntime.__version__} cannot run {path} ({reason})",
             "Update it: pip install -U onnxruntime.",
         ) from error
 
 
+NO_GRAPH = "No graph was found"
+"""What ONNX Runtime states of a file whose first bytes happen to be those of an ONNX file."""
 ERRORS = 3
 """Severity from which messages of ONNX Runtime are printed."""
