@@ -52,6 +52,10 @@ def call(*words):
         ("loso", "'loso' is not a setting\n  Did you mean protocol.kind=leave-one-out?"),
         ("cuda", "'cuda' is not a setting\n  Did you mean training.accelerator=cuda?"),
         ("kfold", "'kfold' is not a setting\n  Did you mean protocol.kind=kfold?"),
+        ("loss.nam=focal", "loss 'cross-entropy' has no option 'nam'\n  Did you mean name?"),
+        ("method.nmae=mixup", "method 'erm' has no option 'nmae'\n  Did you mean name?"),
+        ("data.protocl=holdout", "source 'synthetic-demo' has no option 'protocl'"),
+        ("data.chanels=1", "source 'synthetic-demo' has no option 'chanels'\n  Did you mean channels?"),
         ("nonsense", "'nonsense' is not a setting\n  Write key=value"),
     ],
 )

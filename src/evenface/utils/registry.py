@@ -41,12 +41,14 @@ def find(kind: str, name: str, known: Mapping[str, Item]) -> Item:
     return Registry(kind, known)[name]
 
 
-def check_options(kind: str, name: str, given: Iterable[str], allowed: Iterable[str]) -> None:
-    """Check that all given options are allowed."""
+def check_options(
+    kind: str, name: str, given: Iterable[str], allowed: Iterable[str], *, beside: Iterable[str] = ("name",)
+) -> None:
+    """Check that all given options are allowed; ``beside`` are keys of their section, one of which may be meant."""
     allowed = list(allowed)
     for option in given:
         if option not in allowed:
-            raise InputError(f"{kind} {name!r} has no option {option!r}", nearest(option, allowed))
+            raise InputError(f"{kind} {name!r} has no option {option!r}", nearest(option, allowed, beside=beside))
 
 
 def checked_options(kind: str, name: str, function: Callable[..., Any], options: Mapping[str, Any]) -> dict[str, Any]:
@@ -101,10 +103,10 @@ def construct(
         raise InputError(f"{kind} {name!r}: {error}") from error
 
 
-def nearest(name: str, known: Iterable[str], show: int = 12) -> str:
-    """Return a sentence with the known names closest to ``name``, or with all of them if they are few."""
+def nearest(name: str, known: Iterable[str], show: int = 12, beside: Iterable[str] = ()) -> str:
+    """Return a sentence with the names closest to ``name``, or with all that are known if they are few."""
     known = sorted(known)
-    close = difflib.get_close_matches(name, known, n=4)
+    close = difflib.get_close_matches(name, [*known, *beside], n=4)
     if close:
         return f"Did you mean {' or '.join(close)}?"
     if not known:

@@ -6,6 +6,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from evenface.config.recipe import Data
 from evenface.data.datasets.layout import SourceFacts
 from evenface.data.manifest import Manifest
 from evenface.utils.errors import InputError
@@ -109,7 +110,7 @@ def read_dataset(
     reader = dataset_reader(name)
     known = [p.name for p in inspect.signature(reader).parameters.values() if p.kind is p.KEYWORD_ONLY]
     own = {"targets": tuple(targets)} if targets and "targets" in known else {}
-    check_options("source", name, options or (), known)
+    check_options("source", name, options or (), known, beside=Data.model_fields)
     return reader(user_path(root), **checked_options("source", name, reader, {**(options or {}), **own}))
 
 
