@@ -1,5 +1,6 @@
 """What holds for every loss that is registered, and how one is built."""
 
+import copy
 import inspect
 
 import numpy as np
@@ -8,7 +9,7 @@ import torch
 from logits import CLASS_LOSSES, COUNTS, batch
 from torch import nn
 
-from evenface.losses import LOSSES, FocalLoss, build_loss, register_loss
+from evenface.losses import LOSSES, FocalLoss, LabelWeights, build_loss, register_loss
 from evenface.losses.base import declared_factor
 from evenface.utils.errors import InputError
 from evenface.utils.registry import Registry
@@ -171,6 +172,21 @@ def test_alpha_is_a_rule_a_list_or_nothing():
 def test_what_cannot_be_built_is_explained(name, options, says):
     with pytest.raises(InputError, match=says):
         build_loss(name, COUNTS, **options)
+
+
+@pytest.mark.parametrize("loss", [*LOSSES.values(), LabelWeights], ids=lambda loss: loss.__name__)
+def test_the_repr_shows_every_setting_also_of_a_copy(loss):
+    parameters = inspect.signature(loss).parameters.values()
+    settings = {one.name: one.default for one in parameters if isinstance(one.default, bool | int | float | str)}
+    changed = {name: value * 0.75 for name, value in settings.items() if type(value) is float}
+    data = {"counts": [4, 2, 1], "targets": [[0.0, 1.0], [1.0, 0.0], [0.0, 1.0]], "rule": "inverse"}
+    given = {one.name: data[one.name] for one in parameters if one.name in data}
+    for options in ({}, changed):
+        built = loss(**given, **options)
+        for name, value in {**settings, **options}.items():
+            assert f"{name}={value!r}" in repr(built)
+        assert repr(copy.deepcopy(built)) == repr(built)
+    assert "[0.5, 2]" in repr(LOSSES["focal"](alpha=torch.tensor([0.5, 2.0])))
 
 
 def test_a_class_without_samples_is_named():

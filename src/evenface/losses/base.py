@@ -1,6 +1,7 @@
 """Base of losses: what a loss declares, input checks, and numerically safe logarithms."""
 
-from typing import Any, ClassVar, NamedTuple
+from inspect import signature
+from typing import Any, ClassVar, NamedTuple, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -8,6 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from evenface.data.manifest import TaskKind
+
+SHOWN_WEIGHTS = 16
+"""Weights of classes that a repr shows; more are left out."""
 
 
 class FocalForm(NamedTuple):
@@ -28,7 +32,34 @@ class FocalForm(NamedTuple):
     shift: Tensor | None = None
 
 
-class Loss(nn.Module):
+class SettingsInRepr(nn.Module):
+    """Module whose ``repr`` shows the settings that it was built with: numbers, words, and a weight per class."""
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Self:
+        """Keep the settings; a call that does not fit is left to ``__init__`` to refuse."""
+        module = super().__new__(cls)
+        try:
+            bound = signature(cls.__init__).bind_partial(module, *args, **kwargs)
+        except TypeError:
+            return module
+        bound.apply_defaults()
+        shown = {key: _shown(value) for key, value in bound.arguments.items()}
+        vars(module)["settings"] = {key: text for key, text in shown.items() if text}
+        return module
+
+    def extra_repr(self) -> str:
+        """Return the settings as torch shows those of its own modules."""
+        return ", ".join(f"{key}={text}" for key, text in vars(self).get("settings", {}).items())
+
+
+def _shown(value: object) -> str:
+    """Return a setting as its repr shows it; empty for what it leaves out, such as training data."""
+    if isinstance(value, Tensor) and value.numel() <= SHOWN_WEIGHTS:
+        return f"[{', '.join(f'{weight:.4g}' for weight in value.flatten().tolist())}]"
+    return repr(value) if isinstance(value, bool | int | float | str) else ""
+
+
+class Loss(SettingsInRepr):
     """Base of losses ``(logits (B, C), targets (B,)) -> (B,)``: declares the class prior that a loss implies.
 
     A network that minimises a loss comes to the class posterior under some prior: that of the training data times

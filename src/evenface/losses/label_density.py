@@ -6,8 +6,9 @@ from typing import Literal, TypeVar
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from evenface.losses.base import SettingsInRepr
 from evenface.losses.target_base import check_one_per_target
 
 Values = TypeVar("Values", Tensor, npt.NDArray[np.float64])
@@ -101,7 +102,7 @@ def gaussian_kernel(kernel_size: int, sigma: float) -> Floats:
     return np.asarray(np.exp(-(distance**2) / (2 * sigma**2)))
 
 
-class LabelWeights(nn.Module):
+class LabelWeights(SettingsInRepr):
     r"""Weights of labels, inverse to their density, which may be smoothed: label distribution smoothing (LDS).
 
     .. math:: w(y) \propto \frac{1}{\sum_{b'} k(b, b') \, c_{b'}}, \qquad k(b, b') = e^{-(b - b')^2 / 2\sigma^2}

@@ -4,13 +4,13 @@ from abc import ABC, abstractmethod
 from typing import ClassVar
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from evenface.data.manifest import TaskKind
-from evenface.losses.base import at_least_float32
+from evenface.losses.base import SettingsInRepr, at_least_float32
 
 
-class TargetLoss(nn.Module, ABC):
+class TargetLoss(SettingsInRepr, ABC):
     """Base of losses ``(outputs (B, T), targets (B, T)) -> (B,)``: the mean over the targets that are known.
 
     Missing targets are NaN: they neither add to the value nor give a gradient, and a sample without any has the value
