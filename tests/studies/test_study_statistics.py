@@ -16,7 +16,7 @@ from scipy import stats
 from evenface.studies import load_study
 from evenface.studies.plan import StudyOptions, make_plan
 from evenface.studies.results import OVERLAP, baseline_differences, comparisons, replications, train_overlap
-from evenface.studies.tables import per_class_table, statistics_lines, statistics_of
+from evenface.studies.tables import difference_table, per_class_table, statistics_lines, statistics_of
 from evenface.utils.errors import InputError
 
 METRICS = ("detector_accuracy", "detector_recall")
@@ -231,6 +231,16 @@ def test_folds_share_training_data_and_every_table_allows_for_it():
     ]
     same = next(c for c in overall if c.setting is None)
     assert (same.difference.p, same.p_paired_t) == pytest.approx((contrast.p, contrast.plain_p))
+
+
+def test_settings_are_a_column_only_where_there_are_several():
+    for factors in ({"kind": STUDY["factors"]["kind"]}, STUDY["factors"]):
+        plan = make_plan(load_study({**STUDY, "factors": factors}))
+        found = baseline_differences(plan, measured(plan).assign(folder="", training_seconds=1.0), Path())
+        for complete in (True, False):
+            header = difference_table(plan, found, complete=complete).header
+            assert ("setting" in header) is (len(factors) > 1)
+            assert all(len(row) == len(header) for row in difference_table(plan, found, complete=complete).rows)
 
 
 def test_printed_statistics_stand_beside_the_levels_that_they_are_of():

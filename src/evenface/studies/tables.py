@@ -197,18 +197,19 @@ def sample_table(plan: StudyPlan, runs: pd.DataFrame, opened: Mapping[str, Run])
 def difference_table(plan: StudyPlan, differences: Sequence[BaselineDifference], *, complete: bool = True) -> Table:
     """List all differences; ``complete`` with pairs, units, relative differences and uncorrected p."""
     in_print = any(not math.isnan(d.printed) for d in differences)
+    settings = any(d.where for d in differences)  # of one factor there is but one
     gains = complete and any(not math.isnan(d.printed_gain) for d in differences)
     paired_t = complete and any(d.p_paired_t != d.difference.p and not math.isnan(d.p_paired_t) for d in differences)
     rows: list[Row] = []
     for d in differences:
         row: list[Cell] = [d.test or plan.choice.on or "own data"] if plan.tests else []
-        row += [f"{d.factor}: {d.level} less {d.baseline}", d.where or "–", label(d.metric)]
+        row += [f"{d.factor}: {d.level} less {d.baseline}", *([d.where or "–"] if settings else []), label(d.metric)]
         row += [d.count, d.unit, d.difference] if complete else [d.difference]
         row += [d.relative, d.difference.p, *([d.p_paired_t] if paired_t else [])] if complete else []
         row += [d.difference.p_holm, *([d.p_metrics] if complete else [])]
         row += [d.verdict, *([d.printed] if in_print else [])]
         rows.append((*row, *([d.printed_gain] if gains else [])))
-    header = [*(["tested on"] if plan.tests else []), "compared", "setting", "metric"]
+    header = [*(["tested on"] if plan.tests else []), "compared", *(["setting"] if settings else []), "metric"]
     header += [*(["pairs", "unit"] if complete else []), "difference", *(["as a share", "p"] if complete else [])]
     header += ["p (plain paired t)"] if paired_t else []
     header += ["p (Holm)", *(["p (Holm, all metrics)"] if complete else []), "verdict"]
