@@ -282,19 +282,21 @@ class Video:
 
     def frames(self, wanted: Iterable[int]) -> Iterator[tuple[int, Image.Image]]:
         """Decode up to the last requested frame, one at a time."""
-        numbers = iter(wanted)
+        from av.video.reformatter import VideoReformatter
+
+        numbers, reformatter = iter(wanted), VideoReformatter()
         number, position, frame = next(numbers, None), -1, None
         for position, frame in self._from(number or 0):
             if number is None:
                 return
             if number <= position:
-                yield number, _upright(frame, self._shape)
+                yield number, _upright(frame, self._shape, reformatter)
                 number = next(numbers, None)
         decoded = position + 1
         while number is not None:  # a few frames fewer than packets: the last one is repeated
             if frame is None or decoded < len(self.times) * (1 - SLACK) - 2:
                 raise SampleError(f"truncated: {decoded:,} of {len(self.times):,} frames can be decoded")
-            yield number, _upright(frame, self._shape)
+            yield number, _upright(frame, self._shape, reformatter)
             number = next(numbers, None)
 
     def _from(self, first: int) -> Iterator[tuple[int, Any]]:
@@ -340,11 +342,11 @@ def _check_size(width: int, height: int) -> None:
         raise SampleError(f"huge: {width} × {height} pixels, the limit is {MEGAPIXELS} megapixels")
 
 
-def _upright(frame: Any, shape: Fraction | None) -> Image.Image:
+def _upright(frame: Any, shape: Fraction | None, reformatter: Any) -> Image.Image:
     """Convert to RGB with square pixels, rotated and mirrored by the display matrix."""
     _check_size(frame.width, frame.height)  # a damaged stream may change it on the way
     matrix = frame.side_data.get("DISPLAYMATRIX")
-    image: Image.Image = frame.to_image()
+    image = _picture(reformatter.reformat(frame, format="rgb24"))
     if shape and shape != 1:  # pixels that are not square
         image = image.resize((max(1, round(image.width * shape)), image.height), Image.Resampling.BILINEAR)
     if matrix is not None:
@@ -358,3 +360,11 @@ def _upright(frame: Any, shape: Fraction | None) -> Image.Image:
         if d < 0:
             image = image.transpose(Image.Transpose.FLIP_TOP_BOTTOM)
     return image
+
+
+def _picture(frame: Any) -> Image.Image:
+    """Return an RGB frame as an image; ``frame.to_image()`` copies row by row, which takes longer than decoding."""
+    (plane,), stride = frame.planes, frame.planes[0].line_size
+    # Where the stride is negative, the last row comes first.
+    size, order = (frame.width, frame.height), 1 if stride > 0 else -1
+    return Image.frombytes("RGB", size, plane, "raw", "RGB", abs(stride), order)
