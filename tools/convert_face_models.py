@@ -9,11 +9,15 @@ committed::
 
 The weights stay as they are, in float16; the result differs from the original by the rounding of float32 alone. The
 input of each model is a batch of RGB images, uint8 (N, H, W, 3), scaled inside the model; scores are logits.
+
+ONNX Runtime keeps channels in blocks of :data:`BLOCK`, and fuses sums and activations with the convolution before them
+only there. So tensors of other numbers of channels are extended by channels of zeros.
 """
 
 import importlib.util
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +28,8 @@ from onnx import TensorProto, helper, numpy_helper
 
 TARGET = Path(__file__).parents[1] / "src/evenface/preprocessing/face_models"
 OPSET = 17
+BLOCK = 8
+"""Number of channels in a block on processors with AVX2."""
 DTYPES = {
     tflite.TensorType.FLOAT16: np.float16,
     tflite.TensorType.FLOAT32: np.float32,
@@ -77,6 +83,8 @@ class Converter:
         self.names: dict[int, str] = {}
         self.pads: dict[int, tuple[int, int, int, int]] = {}
         """Zeros around an image (top, left, bottom, right), which the convolution that reads it adds."""
+        self.unscaled = ""
+        """Name of the input before it is scaled, which the convolution that reads it does."""
 
     def convert(self) -> onnx.ModelProto:
         """Convert the whole graph."""
@@ -84,8 +92,9 @@ class Converter:
         _, height, width, channels = self.graph.Tensors(number).ShapeAsNumpy().tolist()
         image = helper.make_tensor_value_info("image", TensorProto.UINT8, ["N", height, width, channels])
         planes = self.add("Cast", [self.add("Transpose", ["image"], perm=[0, 3, 1, 2])], to=TensorProto.FLOAT)
-        scaled = self.add("Mul", [planes, self.weight(np.float32(self.model.scale))])
-        self.names[number] = self.add("Add", [scaled, self.weight(np.float32(self.model.offset))])
+        shift = self.model.offset / self.model.scale
+        self.unscaled = self.add("Add", [planes, self.weight(np.float32(shift))]) if shift else planes
+        self.names[number] = self.unscaled
         for operator in self.operators():
             getattr(self, f"do_{operator.kind.lower()}")(operator)
         outputs = [self.output(tensor) for tensor in self.graph.OutputsAsNumpy()]
@@ -140,6 +149,28 @@ class Converter:
         sizes: list[int] = self.graph.Tensors(number).ShapeAsNumpy().tolist()
         return sizes
 
+    def width(self, number: int) -> int:
+        """Return the number of channels of a tensor with those of zeros; outputs have none of these."""
+        channels = self.size(number)[3]
+        return channels if channels < BLOCK or number in self.ends else -(-channels // BLOCK) * BLOCK
+
+    @cached_property
+    def ends(self) -> set[int]:
+        """Tensors whose channels are those of the outputs, and the input."""
+        shapes = [operator.inputs[0] for operator in self.operators() if operator.kind == "RESHAPE"]
+        return {*shapes, *self.graph.InputsAsNumpy().tolist(), *self.graph.OutputsAsNumpy().tolist()}
+
+    def extended(self, values: np.ndarray, number: int, axis: int = 0) -> np.ndarray:
+        """Append zeros to weights, for the channels of zeros of a tensor."""
+        missing = self.width(number) - self.size(number)[3]
+        return np.pad(values, [(0, missing if axis == other else 0) for other in range(values.ndim)])
+
+    def scaled(self, name: str, factors: np.ndarray) -> str:
+        """Multiply each channel by a factor."""
+        return self.add(
+            "Conv", [name, self.weight(factors.reshape(-1, 1, 1, 1))], group=len(factors), kernel_shape=[1, 1]
+        )
+
     def finish(self, operator: "Operator", name: str, activation: int = tflite.ActivationFunctionType.NONE) -> None:
         """Apply the fused activation, and record the name of the result."""
         kind = ACTIVATIONS[activation]
@@ -169,14 +200,18 @@ class Converter:
     def do_depthwise_conv_2d(self, operator: "Operator") -> None:
         options = operator.read(tflite.DepthwiseConv2DOptions())
         kernel = self.values(operator.inputs[1]).transpose(3, 0, 1, 2)
-        self.convolution(operator, options, kernel, kernel.shape[0])
+        self.convolution(operator, options, kernel, self.width(operator.output))
 
     def convolution(self, operator: "Operator", options: Any, kernel: np.ndarray, groups: int) -> None:
         image, _, bias = operator.inputs
         pads = self.pads.get(image) or self.same_pads(operator, options, kernel.shape[2:])
+        kernel = self.extended(kernel, operator.output)
+        kernel = self.extended(kernel, image, axis=1) if groups == 1 else kernel
+        if self.names[image] == self.unscaled:
+            kernel = kernel * np.float32(self.model.scale)
         result = self.add(
             "Conv",
-            [self.names[image], self.weight(kernel), self.weight(self.values(bias))],
+            [self.names[image], self.weight(kernel), self.weight(self.extended(self.values(bias), operator.output))],
             group=groups,
             kernel_shape=kernel.shape[2:],
             strides=[options.StrideH(), options.StrideW()],
@@ -211,8 +246,13 @@ class Converter:
     def do_pad(self, operator: "Operator") -> None:
         image, widths = operator.inputs[0], self.values(operator.inputs[1])
         if widths[3].any():
-            ends = self.weight(widths[[0, 3, 1, 2]].T.ravel().astype(np.int64))
-            self.finish(operator, self.add("Pad", [self.names[image], ends]))
+            assert widths.ravel().nonzero()[0].tolist() == [7]  # after the last channel
+            name, before = self.names[image], self.width(image)
+            missing = self.width(operator.output) - before
+            if missing:  # Pad itself would leave the blocks
+                zeros = self.weight(np.zeros((missing, before, 1, 1), np.float16))
+                name = self.add("Concat", [name, self.add("Conv", [name, zeros], kernel_shape=[1, 1])], axis=1)
+            self.names[operator.output] = name
         else:
             self.names[operator.output] = self.names[image]
             self.pads[operator.output] = (*widths[1:3, 0].tolist(), *widths[1:3, 1].tolist())
@@ -226,14 +266,18 @@ class Converter:
         self.finish(operator, self.names[operator.inputs[0]], tflite.ActivationFunctionType.RELU)
 
     def do_prelu(self, operator: "Operator") -> None:
-        """Write x if x > 0 else slope · x as (1 - slope) · relu(x) + slope · x: ONNX Runtime's PRelu is slow."""
+        """Write x if x > 0 else slope · x by convolutions and relu: ONNX Runtime's PRelu is slow.
+
+        It is slope · x + relu((1 - slope) · x), in which relu is fused, or slope · x + (1 - slope) · relu(x) where a
+        slope is above 1.
+        """
         name, slope = self.names[operator.inputs[0]], self.values(operator.inputs[1]).astype(np.float32).ravel()
-        parts = [(self.add("Relu", [name]), 1 - slope), (name, slope)]
-        products = [
-            self.add("Conv", [part, self.weight(factor.reshape(-1, 1, 1, 1))], group=len(slope), kernel_shape=[1, 1])
-            for part, factor in parts
-        ]
-        self.finish(operator, self.add("Add", products))
+        slope = self.extended(slope, operator.output)
+        if (slope <= 1).all():
+            rest = self.add("Relu", [self.scaled(name, 1 - slope)])
+        else:
+            rest = self.scaled(self.add("Relu", [name]), 1 - slope)
+        self.finish(operator, self.add("Add", [rest, self.scaled(name, slope)]))
 
     def do_resize_bilinear(self, operator: "Operator") -> None:
         options = operator.read(tflite.ResizeBilinearOptions())

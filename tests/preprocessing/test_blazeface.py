@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from evenface.preprocessing import blazeface
 from evenface.preprocessing.blazeface import FULL_RANGE, SHORT_RANGE, DetectionModel, letterbox, suppress
 from evenface.preprocessing.detect_align import Square, cut, find_faces, square_of
 from evenface.preprocessing.face_mesh import find_points
@@ -138,6 +139,20 @@ def compare_with_mediapipe(pictures, folder):
     assert len(off) >= len(pictures) / 2
     assert np.quantile(off, 0.95) < 0.5
     assert max(off) < 1.0
+
+
+@pytest.mark.parametrize("name", ["short_range_detector", "full_range_detector", "mesh"])
+def test_sums_and_activations_can_be_fused_with_convolutions(name):
+    """ONNX Runtime does so for channels in blocks of eight alone, which padding by its Pad would leave."""
+    onnx = pytest.importorskip("onnx")
+    graph = onnx.shape_inference.infer_shapes(
+        onnx.load(Path(blazeface.__file__).parent / "face_models" / f"{name}.onnx")
+    ).graph
+    sizes = {value.name: value.type.tensor_type.shape.dim for value in graph.value_info}
+    assert not {"Pad", "PRelu"} & {node.op_type for node in graph.node}
+    channels = {sizes[node.output[0]][1].dim_value for node in graph.node if node.op_type == "Relu"}
+    assert channels
+    assert all(number % 8 == 0 for number in channels)
 
 
 # --- parts --------------------------------------------------------------------------------------------------------
