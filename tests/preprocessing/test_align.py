@@ -157,11 +157,16 @@ def test_a_sampled_view_shows_what_a_crop_shows(angle, side, x, y):
     assert abs(seen - cropped).max() < 25
 
 
-@pytest.mark.parametrize(
-    "square", [Square((20, 100), 120, 0.0), Square((150, 180), 120, 0.7), Square((90, 90), 50, 0.1)]
-)
-def test_beyond_the_picture_and_where_it_is_enlarged_the_sampled_view_is_the_crop(square):
-    picture = soft((200, 220))
+@given(angle=st.floats(-math.pi, math.pi), side=st.floats(80, 800), x=st.floats(-50, 850), y=st.floats(-50, 950))
+def test_so_it_does_at_the_edges_of_the_picture(angle, side, x, y):
+    picture, square = soft((800, 900)), Square((x, y), side, angle)
+    seen, cropped = (np.asarray(function(picture, square, 40), float) for function in (_sampled, cut))
+    assert seen.shape == cropped.shape
+    assert abs(seen - cropped).mean() < 3
+
+
+def test_where_it_is_enlarged_a_sampled_view_is_the_crop():
+    picture, square = soft((200, 220)), Square((90, 90), 50, 0.1)
     np.testing.assert_array_equal(np.asarray(_sampled(picture, square, 40)), np.asarray(cut(picture, square, 40)))
 
 

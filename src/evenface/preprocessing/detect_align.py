@@ -302,15 +302,33 @@ def refine(image: Image.Image, rough: Face) -> Face | None:
 
 def _sampled(image: Image.Image, square: Square, size: int) -> Image.Image:
     """Crop as :func:`cut` does, for a model that needs no mean over all pixels: over few ones, evenly spaced."""
-    corners = [square.to_image(x, y) for x in (0, 1) for y in (0, 1)]
-    inside = all(0 <= x <= image.width and 0 <= y <= image.height for x, y in corners)
-    if square.side < SAMPLES * size or not inside:
+    count = SAMPLES * size
+    if square.side < count:
         return cut(image, square, size)
-    step, (x, y) = square.side / (SAMPLES * size), square.to_image(0, 0)
+    step, (x, y) = square.side / count, square.to_image(0, 0)
+    corners = [square.to_image(x, y) for x in (0, 1) for y in (0, 1)]
+    if not all(0 <= x <= image.width and 0 <= y <= image.height for x, y in corners):
+        return cut(*_thinned(image, square, step), size)
     cos, sin = step * math.cos(square.angle), step * math.sin(square.angle)
-    grid = SAMPLES * size, SAMPLES * size
-    view = image.transform(grid, Image.Transform.AFFINE, (cos, -sin, x, sin, cos, y), Image.Resampling.NEAREST)
+    view = image.transform(
+        (count, count), Image.Transform.AFFINE, (cos, -sin, x, sin, cos, y), Image.Resampling.NEAREST
+    )
     return view.reduce(SAMPLES)
+
+
+def _thinned(image: Image.Image, square: Square, step: float) -> tuple[Image.Image, Square]:
+    """Return the part of an image that a square covers, one pixel for each ``step``, and where the square is in it."""
+    corners = zip(*(square.to_image(x, y) for x in (0, 1) for y in (0, 1)), strict=True)
+    starts, sizes = [], []
+    for values, length in zip(corners, image.size, strict=True):
+        start = min(max(min(values), 0.0), length - step)
+        starts.append(start)
+        sizes.append(max(1, int((min(max(values), length) - start) / step)))
+    (left, top), (width, height) = starts, sizes
+    box = left, top, left + width * step, top + height * step
+    part = image.resize((width, height), Image.Resampling.NEAREST, box)
+    centre = (square.centre[0] - left) / step, (square.centre[1] - top) / step
+    return part, Square(centre, square.side / step, square.angle)
 
 
 def _both(move: Callable[[float, float], Point], eyes: tuple[Point, Point]) -> tuple[Point, Point]:
