@@ -102,12 +102,12 @@ def _view(image: Image.Image, square: Square) -> Image.Image:
 def _moved_with(face: Face, before: Points, after: Points) -> Face:
     """Shift, scale and turn a face in the image as is best, by least squares, for the points of its mesh."""
     start, end = (points[:, 0] + 1j * points[:, 1] for points in (before, after))
-    middle = start.mean()
+    middle, moved = complex(start.mean()), complex(end.mean())
     spread = start - middle
-    factor = np.vdot(spread, end) / np.vdot(spread, spread)
+    factor = complex(np.vdot(spread, end) / np.vdot(spread, spread))
 
     def place(x: float, y: float) -> complex:
-        return complex(end.mean() + (complex(x, y) - middle) * factor)
+        return moved + (complex(x, y) - middle) * factor
 
     left, top, right, bottom = face.box
     centre, half = place(*face.centre), complex(right - left, bottom - top) * abs(factor) / 2
