@@ -68,8 +68,10 @@ def open_container(path: str) -> Any:
     av.logging.set_level(None)
     av.logging.set_libav_level(av.logging.PANIC)
     options = {"protocol_whitelist": "file", "format_whitelist": f"{CONTAINERS},{SOUNDS}"}
+    # Titles need not be UTF-8; from version 19 on, PyAV always accepts them and has no such argument.
+    lenient: dict[str, Any] = {"metadata_errors": "replace"} if int(av.__version__.partition(".")[0]) < 19 else {}
     try:
-        return av.open("file:" + path, options=options, metadata_errors="replace")
+        return av.open("file:" + path, options=options, **lenient)
     except av.FFmpegError as error:
         raise SampleError(_no_container(path, error)) from error
 
