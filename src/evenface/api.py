@@ -840,13 +840,13 @@ def compare(
     groups = summaries.group_runs(opened, names)
     predictions = {name: [run.results for run in group] for name, group in groups.items()}
     comparison = compare_predictions(predictions)
-    first, warnings = opened[0], summaries.shared_warnings(opened)
+    first, warnings = opened[0], [*summaries.chance_warnings(comparison), *summaries.shared_warnings(opened)]
     with lock_folder(folder):
         shown: dict[str, Any] = {
             "title": " against ".join(groups) if len(groups) == 2 else ", ".join(groups),
             "comparison": comparison,
             "warnings": warnings,
-            "histories": {name: group[0].history for name, group in groups.items()},
+            "histories": summaries.comparable_histories(groups),
             "notes": summaries.protocol_notes(groups),
             "provenance": summaries.provenance(opened),
             "formats": figures,

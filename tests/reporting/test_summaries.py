@@ -1,10 +1,15 @@
 """Runs are grouped into methods by their settings, never by the names of their folders."""
 
+import numpy as np
+import pandas as pd
 import pytest
 
 from evenface.config import load_recipe
-from evenface.reporting.summaries import group_runs
-from evenface.runs import FACTS, RECIPE, Run
+from evenface.evaluation.comparison import compare
+from evenface.evaluation.predictions import Predictions
+from evenface.reporting.report import training
+from evenface.reporting.summaries import chance_warnings, comparable_histories, group_runs
+from evenface.runs import FACTS, HISTORY, RECIPE, Run
 from evenface.utils.errors import InputError
 from evenface.utils.files import write_json_with_digest
 
@@ -63,3 +68,32 @@ def test_names_given_decide(run):
         group_runs([one, two], ["x"])
     with pytest.raises(InputError, match="twice"):
         group_runs([one, one])
+
+
+def test_training_losses_are_drawn_of_methods_alone_that_minimise_the_same(run):
+    logged = pd.DataFrame({"epoch": [1, 2], "train_loss": [2.0, 1.0], "validation_loss": [1.0, 0.9]})
+    runs = [run("a"), run("b", **{"optimizer.lr": 0.1}), run("c", **{"loss.name": "focal"})]
+    for one in runs:
+        logged.to_csv(one.folder / HISTORY, index=False)
+    for chosen, whole in ((runs[:2], True), (runs[1:], False)):
+        histories = comparable_histories({one.folder.name: [one] for one in chosen})
+        assert [list(history) for history in histories.values()] == [
+            [column for column in logged if whole or column != "train_loss"]
+        ] * 2
+        (section,) = training(histories)
+        assert ("Training losses are not drawn" in section.figures[0].caption) is not whole
+
+
+def test_a_comparison_of_runs_that_are_all_at_chance_is_warned_of():
+    random = np.random.default_rng(0)
+    labels = np.repeat([0, 1, 2], 40)
+    names = np.array([f"s{number}" for number in range(len(labels))], dtype=object)
+
+    def predictions(right):
+        shown = np.where(random.random(len(labels)) < right, labels, random.integers(0, 3, len(labels)))
+        return Predictions(names, None, labels, np.eye(3)[shown] * 0.7 + 0.1, ("a", "b", "c"))
+
+    chance, other, good = predictions(0), predictions(0), predictions(0.8)
+    (warning,) = chance_warnings(compare({"one": [chance], "two": [other]}))
+    assert warning.startswith("WARNING: no method is significantly above chance, a balanced accuracy of 0.333")
+    assert chance_warnings(compare({"one": [chance], "two": [good]})) == []

@@ -27,6 +27,7 @@ from evenface.reporting.summaries import (
     MAIN,
     NARROW,
     ONE_RUN,
+    TRAIN_LOSS,
     UNKNOWN,
     at_chance,
     chance_level,
@@ -158,12 +159,10 @@ def training(histories: Mapping[str, pd.DataFrame]) -> list[PageSection]:
     drawn = figures.training_curves(histories) if histories else None
     if drawn is None:
         return []
-    return [
-        PageSection(
-            "Training",
-            figures=(CaptionedFigure("training", drawn, "Training dashed, validation solid, per epoch."),),
-        )
-    ]
+    caption = "Training dashed, validation solid, per epoch."
+    if not any(TRAIN_LOSS in history for history in histories.values()):
+        caption = "Validation per epoch. Training losses are not drawn: methods differ in the loss that they minimise."
+    return [PageSection("Training", figures=(CaptionedFigure("training", drawn, caption),))]
 
 
 def _by_network(history: pd.DataFrame) -> dict[str, pd.DataFrame]:

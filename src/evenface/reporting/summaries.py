@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 MAIN = "balanced_accuracy"
 """Metric that a comparison is decided by."""
+TRAIN_LOSS = "train_loss"
+"""Column of a history: the loss that a method minimises, which differs from method to method."""
 MOST_CLASSES = 3
 """Classes that a verdict names."""
 FEW_PEOPLE = 20
@@ -392,6 +394,25 @@ def shared_warnings(runs: Sequence[Run]) -> list[str]:
         about = "" if len(texts) == len(runs) else f" ({len(texts)} of {len(runs)} runs)"
         lines.append(texts[0] + about + (" (as in the first of them)" if len(set(texts)) > 1 else ""))
     return lines
+
+
+def chance_warnings(comparison: Comparison) -> list[str]:
+    """Warn where no method of a comparison of classes is better than constant predictions."""
+    chance = 1 / max(1, sum(1 for samples in comparison.support if samples))
+    if comparison.main != MAIN or not all(m.overall[MAIN].low <= chance + ROUNDING for m in comparison.methods):
+        return []
+    return [
+        f"{WARNING} no method is significantly above chance, a balanced accuracy of {chance:.3f}: these runs do not "
+        "show which method is better"
+    ]
+
+
+def comparable_histories(groups: Mapping[str, Sequence[Run]]) -> dict[str, pd.DataFrame]:
+    """Return what the first run of each method logged, without training losses where these are not of one kind."""
+    first = {name: runs[0] for name, runs in groups.items()}
+    losses = {(run.recipe.method.model_dump_json(), run.recipe.loss.model_dump_json()) for run in first.values()}
+    left_out = [TRAIN_LOSS] if len(losses) > 1 else []
+    return {name: run.history.drop(columns=left_out, errors="ignore") for name, run in first.items()}
 
 
 def protocol_notes(groups: Mapping[str, Sequence[Run]]) -> list[str]:
