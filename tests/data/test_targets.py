@@ -116,7 +116,7 @@ def test_strata_are_the_combinations_or_the_rarest_unit_of_rare_ones(seed, units
             assert name == "+".join(names[i] for i in own)
         else:
             rarest = min(own, key=lambda i: (present[:, i].sum(), i))
-            assert name == f"{names[rarest]} …"
+            assert name == f"{names[rarest]} in rare combinations"
 
 
 def test_samples_of_which_no_unit_is_known_are_of_no_combination():

@@ -200,7 +200,7 @@ def combinations(present: np.ndarray, names: Sequence[str]) -> list[str]:
     Examples
     --------
     >>> combinations(np.repeat([[0, 0], [1, 0], [1, 1]], [10, 10, 3], axis=0), ["AU1", "AU9"])[::10]
-    ['none', 'AU1', 'AU9 …']
+    ['none', 'AU1', 'AU9 in rare combinations']
     """
     rows = np.nan_to_num(present) > 0
     unique, inverse, counts = np.unique(rows, axis=0, return_inverse=True, return_counts=True)
@@ -214,7 +214,7 @@ def combinations(present: np.ndarray, names: Sequence[str]) -> list[str]:
             called.append("+".join(names[int(index)] for index in members))
         else:
             rarest = int(members[frequency[members].argmin()])
-            called.append(f"{names[rarest]} …")
+            called.append(f"{names[rarest]} in rare combinations")
     unknown = np.isnan(present).all(axis=1)
     return [UNKNOWN if lost else called[index] for lost, index in zip(unknown, inverse.ravel().tolist(), strict=True)]
 
