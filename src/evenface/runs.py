@@ -56,6 +56,8 @@ RECIPE, FACTS, SPLIT, PREDICTIONS, VALIDATION = (
     "predictions.parquet",
     "validation.parquet",
 )
+PRETRAINED = "image-digests.npy"
+"""Digests of the prepared images of a pretraining, in its folder."""
 AUXILIARY = "auxiliary.parquet"
 """Predictions of auxiliary targets on the test samples."""
 UNRESTRICTED = "unrestricted.parquet"

@@ -17,6 +17,8 @@ import evenface as ef
 from evenface import api
 from evenface.cli import app
 from evenface.models import build_network
+from evenface.reporting.summaries import run_summary
+from evenface.runs import PRETRAINED
 from evenface.training import pretraining
 from evenface.training.pretraining import COLLAPSED, CollapseWarning, Pretraining, training_rows
 from evenface.training.trainer import Trainer
@@ -54,8 +56,29 @@ def test_a_nested_folder_without_labels_is_pretrained_on(whole, faces):
     assert repr(whole).startswith(f"<pretraining {whole.folder}: test_resnet on 40 images of 32 px, 2 epochs, loss ")
     assert len(repr(whole)) < 250
     names = {path.name for path in whole.folder.iterdir()}
-    assert names == {"pretraining.json", "weights.safetensors", "history.csv", "log.txt"}
+    assert names == {"pretraining.json", "weights.safetensors", "image-digests.npy", "history.csv", "log.txt"}
     assert ef.pretrain(faces, whole.folder, epochs=2, resume=True, **QUICK, **OFTEN).facts == whole.facts
+
+
+def test_a_run_warns_of_test_images_that_the_network_was_pretrained_on(whole, people_folder, small_recipe, tmp_path):
+    pretrained = {Image.open(path).tobytes() for path in sorted(people_folder.rglob("*.png"))[:40]}
+    quick = {"training.epochs": 1, "network.dropout": 0}
+    for weights, warned in ((whole.folder, True), ("random", False)):
+        settings = api.start_settings(weights) if warned else {}
+        run = ef.train(small_recipe, out=tmp_path / str(warned), sample_faces=False, **settings, **quick)
+        images = [np.asarray(Image.open(people_folder / name)) for name in run.results.sample]
+        known = sum(image.tobytes() in pretrained for image in images)
+        assert 0 < known < len(images)
+        told = [line for line in run_summary(run) if "images of the pretraining" in line]
+        assert (len(told) == 1 and f"{known} of {len(images)} test samples" in told[0]) if warned else not told
+    (whole.folder / PRETRAINED).rename(tmp_path / "moved.npy")
+    try:
+        run = ef.train(
+            small_recipe, out=tmp_path / "none", sample_faces=False, **api.start_settings(whole.folder), **quick
+        )
+        assert not any("images of the pretraining" in note for note in run.facts["notes"])
+    finally:
+        (tmp_path / "moved.npy").rename(whole.folder / PRETRAINED)
 
 
 def killed(kill, **options):

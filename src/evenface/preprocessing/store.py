@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import os
 import shutil
@@ -97,6 +98,12 @@ class Store:
 
     def __len__(self) -> int:
         return len(self.manifest)
+
+    def image_digests(self, rows: np.ndarray) -> np.ndarray:
+        """Compute a digest of each prepared image at ``rows``, uint64, (N, T): equal only for equal pixels."""
+        images = (self.images[row] for row in rows)
+        each = [hashlib.sha256(frame.tobytes()).digest()[:8] for sample in images for frame in sample]
+        return np.frombuffer(b"".join(each), dtype="<u8").reshape(len(rows), -1 if len(rows) else 1)
 
     @classmethod
     def open(cls, path: Path | str) -> Store:

@@ -19,7 +19,7 @@ from evenface.evaluation.target_summary import best_thresholds
 from evenface.preprocessing.baseline import Baselines, compute_baselines, describe_baseline, without
 from evenface.preprocessing.prepare import prepare
 from evenface.preprocessing.store import Store
-from evenface.runs import VALIDATION
+from evenface.runs import PRETRAINED, VALIDATION
 from evenface.training.drawn_faces import draw_training_faces, drawn_expressions, drawn_note, with_drawn
 from evenface.utils.errors import InputError
 from evenface.utils.files import cache_folder, check_exists, user_path
@@ -114,6 +114,27 @@ class TrainingData:
             return (*self.manifest.notes, *self.split.notes)
         real = [note.replace(*ABSENT) if note.startswith(ABSENT[0]) else note for note in self.split.notes]
         return (*self.manifest.notes, *real, drawn_note(self.drawn))
+
+    @property
+    def pretraining_notes(self) -> tuple[str, ...]:
+        """Warn of test images that the network was pretrained on, where both were prepared alike."""
+        weights, rows = user_path(self.recipe.network.weights), self.split.test
+        path = (weights if weights.is_dir() else weights.parent) / PRETRAINED
+        if not len(rows) or not path.is_file():
+            return ()
+        try:
+            pretrained = np.load(path)
+        except (OSError, ValueError) as error:
+            raise InputError(
+                f"{path} is damaged", "Pretrain again, or delete the file: nothing is compared."
+            ) from error
+        known = int(np.isin(self.store.image_digests(rows), pretrained).any(axis=1).sum())
+        if not known:
+            return ()
+        return (
+            f"WARNING: {known:,} of {len(rows):,} test samples are among the images of the pretraining, which saw them "
+            "without labels: results may be optimistic",
+        )
 
     @cached_property
     def whole_split(self) -> Split:

@@ -74,7 +74,8 @@ def fit_images(run: Run, recipe: Recipe) -> None:
     implied = prior_of_method(method, training, counts)
     metadata = run_metadata(data, implied, str(fabric.device), fabric.strategy.precision.precision)
     if network.load_report is not None and network.load_report.pretraining is not None:
-        metadata["pretraining"] = network.load_report.pretraining
+        metadata |= {"pretraining": network.load_report.pretraining}
+        metadata["notes"] = [*metadata["notes"], *data.pretraining_notes]
     if fabric.is_global_zero:
         _begin(run, data, metadata, network)
         parameters = sum(weights.numel() for weights in network.parameters())
