@@ -52,7 +52,7 @@ docs: $(STAMP)
 
 # Draws and trains the bundled model again: about half an hour on two cores. FER2013=FOLDER measures it on real faces.
 model: $(TRAIN)
-	$(BIN)/python tools/make_model.py runs/evenface-synthetic $(if $(FER2013),--fer2013 $(FER2013))
+	$(BIN)/python -m tools.make_model runs/evenface-synthetic $(if $(FER2013),--fer2013 $(FER2013))
 
 benchmarks: $(STAMP)
 	$(BIN)/python -m benchmarks.speed

@@ -1,11 +1,16 @@
 """The bundled model is what its card says: on a small set of people drawn for this test, and in what it shows."""
 
+import json
+
 import numpy as np
 import pytest
 
 import evenface as ef
 from evenface.config import load_recipe
 from evenface.config.predict import RELIABLE
+from evenface.inference.model import ModelMetadata
+from evenface.inference.registry import BUNDLED, FOLDER
+from evenface.preprocessing.mesh_points import point_input
 from evenface.synthesis.actions import AUS, LABELS
 from evenface.synthesis.images import draw_faces
 
@@ -27,6 +32,9 @@ def test_the_card_is_of_the_shipped_recipe_and_has_results_on_real_faces(model):
     assert real["samples"] > 3_000
     assert 1 / 7 < real["balanced_accuracy"] < 1
     assert real["balanced_accuracy"] == pytest.approx(np.mean(list(real["recall"].values())))
+    for name, (low, high) in real["intervals"].items():
+        value = {**real, **real["recall"], **real["units"]}[name]
+        assert low <= value <= high, name
     shown = {name for name, area in real["units"].items() if area >= RELIABLE}
     assert set(model.model.shown()) == shown
     assert shown < set(model.model.auxiliary)
@@ -45,3 +53,32 @@ def test_people_drawn_anew_are_recognised_about_as_well_as_the_card_says(model, 
         drawn_unit = drawn.units[[row for row, _ in found], AUS.index(int(unit[2:]))]
         values = [answer.values[unit] for _, answer in found]
         assert np.corrcoef(drawn_unit, values)[0, 1] > 0.5, unit
+
+
+def test_the_file_is_small_and_states_what_it_takes_beside_the_crop(model):
+    path = FOLDER / f"{BUNDLED}.onnx"
+    assert path.stat().st_size < 8e6
+    metadata = model.model.metadata
+    properties = metadata.to_properties()
+    assert json.loads(properties["evenface.format"]) == 4
+    again = ModelMetadata.from_properties(properties, path)
+    assert again.mesh == pytest.approx(metadata.mesh)
+    assert "face mesh" in model.card["network"]["description"]
+
+
+def test_the_mesh_changes_what_a_crop_with_a_face_gets_and_nothing_else(model, drawn):
+    network = model.model
+    crops = np.stack([np.asarray(image.mean(axis=2), np.uint8)[12:60, 12:60] for image in drawn.images[:8]])
+    batch = np.concatenate([crops, np.full((1, 48, 48), 90, np.uint8)])[:, None, :, :, None]
+    points = point_input(batch[:, 0], network.metadata.mesh)
+    seen = points.any(axis=(1, 2))
+    assert seen[:-1].sum() >= 6
+    assert not seen[-1]
+    alone = network._run(batch, {"points": np.zeros_like(points)})
+    both = network.forward(batch)
+    assert np.abs(both - alone)[seen].max(axis=1).min() > 1e-3
+    assert both[~seen] == pytest.approx(alone[~seen], abs=1e-6)
+    assert both[:, :7].sum(axis=1) == pytest.approx(1, abs=1e-5)
+    assert ((both[:, 7:] >= 0) & (both[:, 7:] <= 5)).all()
+    mirrored = network._run(batch[:, :, :, ::-1], {"points": points})
+    assert network.outputs(batch) == pytest.approx((both + mirrored) / 2, abs=1e-6)

@@ -20,6 +20,7 @@ from evenface.synthesis.variety import (
     TIGHT_SHIFT,
     VARIANTS,
     compose_varied_face,
+    draw_mixed_units,
     draw_props,
     vary_person,
 )
@@ -130,3 +131,20 @@ def test_tight_faces_are_varied_ones_enlarged_about_the_middle():
         heights.append(eyes[1][:, 1].mean() - (0.5 + TIGHT_SCALE * (eyes[0][:, 1].mean() - 0.5)))
     assert np.median(distances) == pytest.approx(TIGHT_SCALE, rel=0.03)
     assert np.median(heights) == pytest.approx(TIGHT_SHIFT, abs=0.01)
+
+
+def test_of_mixed_units_each_occurs_without_each_other_and_none_is_out_of_range():
+    drawn = np.stack(
+        [draw_mixed_units(make_person(0, row), np.random.default_rng(row)).values.mean(axis=1) for row in range(1200)]
+    )
+    assert drawn.min() >= 0
+    assert drawn.max() <= 1
+    strong, weak = drawn > 0.3, drawn < 0.15
+    alone = strong.astype(int).T @ weak.astype(int)  # (unit that shows, unit that does not)
+    np.fill_diagonal(alone, 1)
+    parted = AUS.index(25), AUS.index(26)
+    assert alone[parted[1], parted[0]] < alone[parted[0], parted[1]], "a dropped jaw nearly always parts the lips"
+    alone[parted[1], parted[0]] = 1
+    assert alone.min() >= 1
+    closed = drawn[:, AUS.index(43)] > 0.9
+    assert drawn[closed, AUS.index(5)].max(initial=0) < 0.11

@@ -186,9 +186,9 @@ def check_task(settings: PredictSettings, model: Model) -> None:
             )
 
 
-FORMAT, EARLIER_FORMAT, FIRST_FORMAT = 3, 2, 1
+FORMAT, UNITS_FORMAT, EARLIER_FORMAT, FIRST_FORMAT = 4, 3, 2, 1
 """Version of the metadata format; files of a higher one are refused. The first has neither targets nor baselines, the
-second no targets beside classes."""
+second no targets beside classes, the third no mesh points."""
 PREFIX = "evenface."
 
 
@@ -206,6 +206,9 @@ class ModelMetadata:
         Version of evenface that exported it.
     precision : str
         ``float32`` or ``int8``.
+    mesh : ndarray of shape (16, 3), or None
+        Reference that mesh points are aligned to, of a model that takes them beside the crop; see
+        :func:`~evenface.preprocessing.mesh_points.point_input`.
     """
 
     name: str
@@ -223,6 +226,7 @@ class ModelMetadata:
     task: TaskKind = "classification"
     thresholds: tuple[float, ...] | None = None
     auxiliary: tuple[str, ...] = ()
+    mesh: np.ndarray | None = None
 
     @classmethod
     def of(cls, model: Model, recipe: dict[str, Any], version: str, precision: str = "float32") -> "ModelMetadata":
@@ -235,16 +239,18 @@ class ModelMetadata:
         """Return the metadata as ONNX properties: JSON by name."""
         of_targets = self.task in TARGET_TASKS
         left = ["input_spec", *(() if of_targets else ("task", "thresholds"))]
-        left += [] if self.auxiliary else ["auxiliary"]
+        left += [name for name in ("auxiliary", "mesh") if getattr(self, name) is None or not len(getattr(self, name))]
         earlier = EARLIER_FORMAT if of_targets or self.input_spec.baseline is not None else FIRST_FORMAT
         fields = {
             **{name: value for name, value in vars(self).items() if name not in left},
-            "format": FORMAT if self.auxiliary else earlier,
+            "format": FORMAT if self.mesh is not None else UNITS_FORMAT if self.auxiliary else earlier,
             "classes": list(self.classes),
             "form": self.input_spec.as_dict(),
             "calibration": self.calibration.as_dict() if self.calibration else None,
             "prior": [float(share) for share in self.prior],
         }
+        if self.mesh is not None:
+            fields["mesh"] = self.mesh.tolist()
         return {PREFIX + name: json.dumps(value) for name, value in fields.items()}
 
     @classmethod
@@ -270,7 +276,7 @@ class ModelMetadata:
                     "read it",
                     "Update evenface.",
                 )
-            calibration, thresholds = fields["calibration"], fields.get("thresholds")
+            calibration, thresholds, mesh = fields["calibration"], fields.get("thresholds"), fields.get("mesh")
             metadata = cls(
                 **{name: fields[name] for name in ("name", "key", "ordered", "one_vs_rest", "card", "recipe")},
                 classes=tuple(fields["classes"]),
@@ -282,6 +288,7 @@ class ModelMetadata:
                 task=fields.get("task", "ordinal" if fields["ordered"] else "classification"),
                 thresholds=None if thresholds is None else tuple(map(float, thresholds)),
                 auxiliary=tuple(fields.get("auxiliary", ())),
+                mesh=None if mesh is None else np.array(mesh, np.float32),
             )
         except (KeyError, TypeError, ValueError) as error:
             if isinstance(error, InputError):

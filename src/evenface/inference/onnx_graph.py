@@ -46,10 +46,10 @@ class ExportModule(nn.Module):
         further = self.method.auxiliary.linear.out_features
         return outputs[:, :-further], outputs[:, -further:]
 
-    def example(self) -> Tensor:
-        """Return two samples for tracing; a batch of one would become a fixed size."""
+    def examples(self) -> dict[str, Tensor]:
+        """Return two samples for tracing, by the name of the input; a batch of one would become a fixed size."""
         kind = torch.float32 if self.input_spec.kind == "sequences" else torch.uint8
-        return torch.zeros(2, *self.input_spec.shape, dtype=kind)
+        return {INPUT: torch.zeros(2, *self.input_spec.shape, dtype=kind)}
 
     @property
     def outputs(self) -> list[str]:
@@ -67,15 +67,16 @@ def onnx_graph(module: ExportModule) -> Any:
         import onnxscript  # noqa: F401
     except ImportError as error:
         raise InputError(f"{error.name} is not installed", "Install it: pip install 'evenface[export]'.") from error
+    examples = module.examples()
     with _tracing():
         program = torch.onnx.export(
             module,
-            (module.example(),),
+            tuple(examples.values()),
             dynamo=True,
             verbose=False,
-            input_names=[INPUT],
+            input_names=list(examples),
             output_names=module.outputs,
-            dynamic_shapes={INPUT: {0: torch.export.Dim("batch")}},
+            dynamic_shapes={name: {0: torch.export.Dim("batch")} for name in examples},
         )
     if program is None:
         raise InputError("torch.onnx.export returned no ONNX program")

@@ -12,6 +12,8 @@ from evenface.utils.onnx_session import start_session
 HEADER = b"\x72\x33\x0a\x0fevenface_digest\x12\x20"
 """First bytes of exported files: an entry of ONNX's ``metadata_props`` whose value, a digest of the rest, follows."""
 DIGEST_LENGTH = 32
+POINTS = "points"
+"""Name of the second input of a network that takes the mesh points of the face in each crop."""
 
 
 def with_digest(content: bytes) -> bytes:
@@ -80,7 +82,26 @@ class OnnxModel(Model):
         self.auxiliary = metadata.auxiliary
         self._input = self._session.get_inputs()[0].name
 
+    def outputs(self, batch: np.ndarray) -> np.ndarray:
+        """Compute scores and values of prepared samples, see :meth:`Model.outputs`; a mesh is detected once."""
+        if self.metadata.mesh is None:
+            return super().outputs(batch)
+        points = self._points(batch)
+        first = self._run(batch, points)
+        return (first + self._run(self.input_spec.mirrored(batch), points)) / 2 if self.input_spec.mirror else first
+
     def forward(self, batch: np.ndarray) -> np.ndarray:
         """Compute the scores of one view of each sample; see :meth:`Model.forward`."""
-        outputs = self._session.run(None, {self._input: np.ascontiguousarray(batch)})
+        return self._run(batch, self._points(batch))
+
+    def _points(self, batch: np.ndarray) -> dict[str, np.ndarray]:
+        """Return the mesh points that the network takes beside the crops; nothing if it takes none."""
+        if self.metadata.mesh is None:
+            return {}
+        from evenface.preprocessing.mesh_points import point_input
+
+        return {POINTS: point_input(batch[:, 0], self.metadata.mesh)}
+
+    def _run(self, batch: np.ndarray, points: dict[str, np.ndarray]) -> np.ndarray:
+        outputs = self._session.run(None, {self._input: np.ascontiguousarray(batch), **points})
         return np.concatenate(outputs, axis=1, dtype=np.float64)

@@ -172,7 +172,7 @@ def card_of(run: Run) -> dict[str, Any]:
         "not_intended": list(NOT_INTENDED),
     }
     if (run.folder / REAL_FACES).is_file():
-        card["real_faces"] = read_json(run.folder / REAL_FACES, "Measure it again: python tools/make_model.py.")
+        card["real_faces"] = read_json(run.folder / REAL_FACES, "Measure it again: python -m tools.make_model.")
     return card | {"limits": limits_of(card, result)}
 
 
@@ -472,12 +472,17 @@ def _real_faces(card: Mapping[str, Any]) -> list[str]:
     """Return the results on real faces, where a model of synthetic people was tested on them."""
     if (real := card.get("real_faces")) is None:
         return []
-    recall = [(name, f"{value:.3f}") for name, value in real["recall"].items()]
-    units = [(name, f"{value:.3f}", "yes" if value >= RELIABLE else "no") for name, value in real["units"].items()]
+    intervals = {name: f"[{low:.3f}, {high:.3f}]" for name, (low, high) in real["intervals"].items()}
+    recall = [(name, f"{value:.3f} {intervals[name]}") for name, value in real["recall"].items()]
+    units = [
+        (name, f"{value:.3f} {intervals[name]}", "yes" if value >= RELIABLE else "no")
+        for name, value in real["units"].items()
+    ]
     return [
         "## Results on real faces",
         f"On {real['samples']:,} real faces of {escape_markdown(real['data'])}, which had no part in training: "
-        f"balanced accuracy {real['balanced_accuracy']:.3f}, accuracy {real['accuracy']:.3f}.",
+        f"balanced accuracy {real['balanced_accuracy']:.3f} {intervals['balanced_accuracy']}, accuracy "
+        f"{real['accuracy']:.3f} {intervals['accuracy']} (95 % intervals over faces).",
         _table(Table("card-real-classes", "Recall of each class", ("class", "recall"), tuple(recall))),
         _table(
             Table(

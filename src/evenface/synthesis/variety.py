@@ -88,7 +88,39 @@ def draw_varied_expression(person: Person, label: str, rng: np.random.Generator)
     if rng.random() < 0.04:
         unrelated[AUS.index(43)] = rng.uniform(0.4, 1.0)
     resting = np.array(person.resting) * (0.6 if label == "neutral" else 0.3)
-    both = np.maximum(np.maximum(posed, unrelated), resting)
+    return _two_sides(np.maximum(np.maximum(posed, unrelated), resting), person, rng)
+
+
+# Chance of each unit of AUS in combinations that belong to no expression.
+UNIT_SHARES = np.array(
+    [0.3, 0.25, 0.35, 0.2, 0.25, 0.3, 0.2, 0.25, 0.3, 0.12, 0.25, 0.12, 0.25, 0.1, 0.2, 0.2, 0.25, 0.4, 0.3, 0.15]
+)
+
+
+def draw_mixed_units(person: Person, rng: np.random.Generator) -> ActionUnits:
+    """Draw units that need not belong to one expression: blends of two, independent units, or both.
+
+    Units that always occur together cannot be distinguished by a network; here every pair occurs alone too.
+    """
+    kind = rng.random()
+    posed = np.zeros(len(AUS))
+    if kind < 0.35:
+        first, second = (_variant(LABELS[int(rng.integers(len(LABELS)))], rng) for _ in range(2))
+        posed = np.maximum(first * rng.uniform(0.1, 1), second * rng.uniform(0, 0.8))
+    if kind > 0.25:
+        strength = rng.uniform(0.3, 1)
+        present = rng.random(len(AUS)) < UNIT_SHARES * rng.uniform(0.3, 1.3)
+        posed = np.maximum(posed, present * rng.beta(1.3, 1.3, len(AUS)) * strength)
+    posed *= np.exp(rng.normal(0, 0.15, len(AUS)))
+    parted, dropped = AUS.index(25), AUS.index(26)
+    if posed[parted] < 0.3 < posed[dropped] and rng.random() < 0.8:
+        posed[parted] = rng.uniform(0.3, 1)
+    both = np.maximum(posed, np.array(person.resting) * rng.uniform(0.2, 1))
+    return _two_sides(both, person, rng)
+
+
+def _two_sides(both: Array, person: Person, rng: np.random.Generator) -> ActionUnits:
+    """Return asymmetric units; closed eyelids cannot be raised."""
     tilt = np.clip(rng.normal(0, 1.3 * person.asymmetry, len(AUS)), -0.5, 0.5)
     sides = np.stack([both * (1 + tilt), both * (1 - tilt)], 1)
     sides[AUS.index(5)] *= 1 - np.clip(sides[AUS.index(43)], 0, 1)
