@@ -50,7 +50,7 @@ docs: $(STAMP)
 	$(BIN)/python -m sphinx -W --keep-going -q docs docs/_build/html
 	@echo docs/_build/html/index.html
 
-# Draws and trains the bundled model again: about half an hour on two cores. FER2013=FOLDER measures it on real faces.
+# Draws and trains the bundled model again: about an hour on two cores. FER2013=FOLDER measures it on real faces.
 model: $(TRAIN)
 	$(BIN)/python -m tools.make_model runs/evenface-synthetic $(if $(FER2013),--fer2013 $(FER2013))
 

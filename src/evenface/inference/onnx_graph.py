@@ -67,7 +67,7 @@ def onnx_graph(module: ExportModule) -> Any:
         import onnxscript  # noqa: F401
     except ImportError as error:
         raise InputError(f"{error.name} is not installed", "Install it: pip install 'evenface[export]'.") from error
-    examples = module.examples()
+    examples, batch = module.examples(), torch.export.Dim("batch")
     with _tracing():
         program = torch.onnx.export(
             module,
@@ -76,7 +76,7 @@ def onnx_graph(module: ExportModule) -> Any:
             verbose=False,
             input_names=list(examples),
             output_names=module.outputs,
-            dynamic_shapes={name: {0: torch.export.Dim("batch")} for name in examples},
+            dynamic_shapes={name: {0: batch} for name in examples},
         )
     if program is None:
         raise InputError("torch.onnx.export returned no ONNX program")
