@@ -55,7 +55,7 @@ IMPLIED = {"AU6": "happy", "AU12": "happy", "AU1": "surprise", "AU2": "surprise"
 NEUTRAL = "neutral"
 RESAMPLES = 1000
 STORED = "real-faces.parquet"
-"""Outputs on real faces, from which the results of the card are computed."""
+"""Outputs on real faces, from which the results of the card are computed; kept in benchmarks/results/bundled-model/."""
 
 
 def digest(path: Path) -> str:
@@ -188,7 +188,7 @@ def card_of_both(run: Run) -> dict[str, Any]:
         " The face mesh (Apache License 2.0) was trained by its authors on photographs of people; it has learnt no "
         "expression from them."
     )
-    return card | {"network": network}
+    return card | {"name": BUNDLED, "network": network}
 
 
 def make(run: Run, branch: TrainedBranch, fer2013: Path | None) -> dict[str, Any]:

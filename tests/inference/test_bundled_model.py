@@ -1,9 +1,12 @@
 """The bundled model is what its card says: on a small set of people drawn for this test, and in what it shows."""
 
 import json
+from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
+from sklearn.metrics import recall_score, roc_auc_score
 
 import evenface as ef
 from evenface.config import load_recipe
@@ -13,6 +16,8 @@ from evenface.inference.registry import BUNDLED, FOLDER
 from evenface.preprocessing.mesh_points import point_input
 from evenface.synthesis.actions import AUS, LABELS
 from evenface.synthesis.images import draw_faces
+
+RESULTS = Path(__file__).parents[2] / "benchmarks" / "results" / "bundled-model"
 
 
 @pytest.fixture(scope="module")
@@ -82,3 +87,17 @@ def test_the_mesh_changes_what_a_crop_with_a_face_gets_and_nothing_else(model, d
     assert ((both[:, 7:] >= 0) & (both[:, 7:] <= 5)).all()
     mirrored = network._run(batch[:, :, :, ::-1], {"points": points})
     assert network.outputs(batch) == pytest.approx((both + mirrored) / 2, abs=1e-6)
+
+
+@pytest.mark.skipif(not RESULTS.is_dir(), reason="the results of benchmarks are not part of an installation")
+def test_the_results_on_real_faces_are_those_of_the_stored_outputs(model):
+    table, real = pd.read_parquet(RESULTS / "real-faces.parquet"), model.card["real_faces"]
+    assert real["samples"] == len(table) == table["sample"].nunique()
+    names = [f"p_{name}" for name in model.classes]
+    said = table[names].idxmax(axis=1).str.removeprefix("p_")
+    recalls = recall_score(table["label"], said, labels=list(model.classes), average=None)
+    assert list(real["recall"].values()) == pytest.approx(recalls)
+    assert real["accuracy"] == pytest.approx((table["label"] == said).mean())
+    for unit, label in {"AU12": "happy", "AU4": "angry", "AU15": "sad", "AU9": "disgust", "AU1": "surprise"}.items():
+        rows = table[table["label"].isin([label, "neutral"])]
+        assert real["units"][unit] == pytest.approx(roc_auc_score(rows["label"] == label, rows[f"v_{unit}"])), unit

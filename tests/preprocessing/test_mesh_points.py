@@ -71,7 +71,7 @@ def test_points_of_a_crop_are_on_the_face_and_zeros_stand_for_a_crop_without_one
     assert grey == pytest.approx(colour, abs=0.05)
     eye, nose, chin = colour[[33, 1, 152], 1]
     assert 0.1 < eye < nose < chin < 1.1
-    assert (points[0, 33, 0] < points[0, 263, 0]) and 0.2 < points[0, 263, 0] - points[0, 33, 0] < 0.8
+    assert 0.2 < points[0, 263, 0] - points[0, 33, 0] < 0.8
     inputs = point_input(crops, symmetric_reference(points[:2]))
     assert inputs.shape == (3, len(USED), 3)
     assert inputs[:2].any(axis=(1, 2)).all()
