@@ -5,9 +5,12 @@ import pytest
 from layouts import columns_of, plant, refused
 from scipy.io import savemat
 
-from evenface.config.recipe import FrameSampler
+from evenface.config.recipe import FrameSampler, Sequences
 from evenface.data.datasets import dataset_facts, list_sources, read_dataset
 from evenface.preprocessing.prepare import prepare
+from evenface.preprocessing.sequence_files import read_numbers
+from evenface.preprocessing.target import SequenceSpec
+from evenface.utils.errors import SampleError
 
 
 def mintpain(root):
@@ -147,6 +150,46 @@ def test_xite_states_what_it_excludes_and_refuses(tmp_path):
         (tmp_path / "Bio/S004.mat").write_bytes(damage)
         with refused("S004.mat cannot be read as a MATLAB file before 7.3"):
             read_dataset("xite", tmp_path)
+
+
+def test_xite_biosignals_are_the_rows_of_the_same_stimuli(tmp_path):
+    videos = read_dataset("xite", xite(tmp_path))
+    got = read_dataset("xite", tmp_path, {"modality": "signals"})
+    shared = ["sample", "label", "subject", "clip"]
+    assert got.content == "sequences"
+    assert got.table[shared].equals(videos.table[shared])
+    assert (got.table[["start", "end"]] == 40 * videos.table[["start", "end"]]).all(axis=None)  # 1,000 Hz, 25 Hz
+    assert set(got.table["path"]) == {"Bio/S004.mat"}
+    stimuli = np.repeat([0, 2, 0, 1], 8)
+    columns = np.random.default_rng(3).normal(size=(32, 5))
+    for subject in ("S001", "S002"):  # without a video
+        savemat(tmp_path / f"Bio/{subject}.mat", {"stimuli": stimuli, "data": columns * int(subject[3])})
+    (tmp_path / "Bio/S004.mat").unlink()
+    signals = read_dataset("xite", tmp_path, {"modality": "signals"})
+    assert signals.notes[0] == "subjects without signals are excluded: S004"
+    store = prepare(signals, tmp_path / "stores", size=48, sequences=Sequences(frames=2, sampling="mean"))
+    means = columns.reshape(4, 2, 4, 5).mean(axis=2)  # four spans, two parts of four rows each
+    np.testing.assert_allclose(store.sequences[..., 0], np.concatenate([means, 2 * means]), rtol=1e-5)
+    with refused("xite: the option frame_rate has no effect with modality: signals"):
+        read_dataset("xite", tmp_path, {"modality": "signals", "frame_rate": 10})
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        ({"stimuli": np.zeros(4)}, "wrong arrays: no data among stimuli"),
+        ({"data": "text"}, "not numbers: the array data"),
+        ({"data": np.zeros((0, 5))}, "no frames"),
+    ],
+)
+def test_a_matlab_file_without_the_array_is_named_with_the_reason(content, reason, tmp_path):
+    savemat(tmp_path / "S001.mat", content)
+    spec = SequenceSpec(points="features", numbers="data", frames=2, origin="files", shape=(5, 1))
+    with pytest.raises(SampleError, match=reason):
+        read_numbers(str(tmp_path / "S001.mat"), None, None, spec)
+    (tmp_path / "S001.mat").write_bytes(b"\xff" * 300)
+    with pytest.raises(SampleError, match="corrupt"):
+        read_numbers(str(tmp_path / "S001.mat"), None, None, spec)
 
 
 def test_xite_frames_are_those_of_the_stimulus(tmp_path, forked_workers):

@@ -1,4 +1,4 @@
-"""Sequences in files: folders of text files, NumPy arrays, CSV and Parquet tables."""
+"""Sequences in files: folders of text files, NumPy and MATLAB arrays, CSV and Parquet tables."""
 
 import fnmatch
 import re
@@ -69,6 +69,25 @@ def read_array(path: str, points: str, numbers: str) -> tuple[Array, Seen]:
         raise SampleError(reason) from error
     if found.dtype.kind not in "fiu":
         raise SampleError(f"not numbers: an array of {found.dtype}")
+    values = _shaped(found, points)
+    return values, np.ones(len(values), bool)
+
+
+def read_matlab(path: str, points: str, numbers: str) -> tuple[Array, Seen]:
+    """Read the array named ``numbers`` of a MATLAB file before version 7.3; result as of :func:`read_folder`."""
+    from scipy.io import loadmat, whosmat
+
+    try:
+        names = [name for name, _, _ in whosmat(path)]
+        found = loadmat(path, variable_names=[numbers])[numbers] if numbers in names else None
+    except MemoryError:
+        raise
+    except Exception as error:  # of many classes, for damaged files
+        raise SampleError(f"corrupt: {' '.join(str(error).split())}") from error
+    if found is None:
+        raise SampleError(f"wrong arrays: no {numbers} among {', '.join(names)}")
+    if not isinstance(found, np.ndarray) or found.dtype.kind not in "fiu":
+        raise SampleError(f"not numbers: the array {numbers}")
     values = _shaped(found, points)
     return values, np.ones(len(values), bool)
 
@@ -221,6 +240,7 @@ def columns(table: Any, points: str, numbers: str, depth: bool) -> list[str]:
 
 
 ARRAYS, TABLES = (".npy", ".npz"), (".csv", ".parquet")
+MATLAB = ".mat"
 
 
 def read_numbers(path: str, start: int | None, end: int | None, spec: SequenceSpec) -> tuple[list[list[int]], bytes]:
@@ -296,6 +316,8 @@ def _file(path: str, _changed: int, points: str, numbers: str, depth: bool) -> t
         suffix = Path(path).suffix.lower()
         if suffix in ARRAYS:
             return read_array(path, points, numbers)
+        if suffix == MATLAB and numbers:
+            return read_matlab(path, points, numbers)
         if suffix in TABLES:
             return read_frame_table(path, suffix, head, points, numbers, depth)
     except SampleError as error:
