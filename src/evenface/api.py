@@ -618,7 +618,7 @@ def train_folder(
         Name of an imbalance method or loss; by default that of the recipe or the settings, else none (``erm``).
         ``auto`` compares several by cross-validation on the training set, and selects one only if it is better than
         cross-entropy by more than noise. It takes some 26 times as long, so it is not the default; where classes are
-        imbalanced a message names it.
+        imbalanced a message names it. For targets it trains without a method and states why.
     recipe : str, Path or mapping, optional
         Recipe whose data are replaced by these. Not with ``auto``.
     start : str or Path, optional
@@ -672,6 +672,8 @@ def train_folder(
         names = tuple(CANDIDATES) if candidates is None else tuple(candidates)
         choice = choose(data, folder, overrides, candidates=names, jobs=jobs, on_message=on_message)
         run = train(choice.recipe.model_dump(mode="json"), out=folder / MODEL, resume=True, sample_faces=sample_faces)
+        if not choice.counts:  # of targets: nothing was compared
+            return TrainFolderResult(run, choice, summaries.run_summary(run), run.folder / REPORT)
         report = write_report(choice, run)
         lines = [*summaries.run_warnings(run), *summaries.metrics_summary(run.metrics), f"model   {run.folder}"]
         lines += [f"report  {report}", summaries.next_step(run)]

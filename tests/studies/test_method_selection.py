@@ -12,7 +12,7 @@ from evenface import api
 from evenface.cli import app
 from evenface.config import load_recipe
 from evenface.data.dataset_guess import guess_dataset
-from evenface.studies.method_selection import choose
+from evenface.studies.method_selection import choose, own_recipe
 from evenface.utils.errors import InputError
 
 pytestmark = pytest.mark.usefixtures("forked_workers")
@@ -64,12 +64,32 @@ def test_too_few_people_and_files_that_are_not_images_are_rejected(tmp_path):
         guess_dataset(tmp_path / "few" / "x" / "a")
 
 
-def test_targets_have_no_balanced_accuracy_to_select_by(tmp_path):
+@pytest.mark.parametrize(
+    ("task", "reason"),
+    [("multilabel", "no method had a higher average precision"), ("regression", "no method had a smaller error")],
+)
+def test_targets_are_trained_plainly_with_the_reason(task, reason, tmp_path):
     pictures(tmp_path / "faces", {"x": 40})
-    lines = [f"faces/x/{path.name},{n % 2},{n % 3 // 2}" for n, path in enumerate(sorted(tmp_path.glob("faces/x/*")))]
+    scale = 1 if task == "multilabel" else 0.3
+    lines = [
+        f"faces/x/{path.name},{scale * (n % 2)},{scale * (n % 3 // 2)}"
+        for n, path in enumerate(sorted(tmp_path.glob("faces/x/*")))
+    ]
     (tmp_path / "units.csv").write_text("\n".join(["path,AU4,AU12", *lines]))
-    with pytest.raises(InputError, match="which a multilabel task does not have"):
-        choose(tmp_path / "units.csv", tmp_path / "o", QUICK)
+    heard = []
+    choice = choose(tmp_path / "units.csv", tmp_path / "o", QUICK, on_message=heard.append)
+    assert (choice.name, choice.recipe.method.name, choice.study) == ("erm", "erm", None)
+    assert reason in heard[-1]
+    kept = json.loads((tmp_path / "o/choice.json").read_text())
+    assert (kept["method"], kept["messages"][-1]) == ("erm", heard[-1])
+    plain = load_recipe((own_recipe(guess_dataset(tmp_path / "units.csv", QUICK), QUICK)).model_dump(mode="json"))
+    assert load_recipe(tmp_path / "o/recipe.yaml").model_dump() == plain.model_dump()
+    with pytest.raises(InputError, match="candidates are compared for classes and levels"):
+        choose(tmp_path / "units.csv", tmp_path / "o", QUICK, candidates=("focal",))
+    quick = QUICK | {"training.epochs": 1}
+    done = api.train_folder(tmp_path / "units.csv", method="auto", out=tmp_path / "p", sample_faces=False, **quick)
+    assert done.run.facts["task"] == task
+    assert done.report.is_file()
 
 
 UNITS = {
