@@ -127,11 +127,12 @@ def test_every_p_is_scipys_of_the_runs_and_corrected_where_folds_share_training_
             merged[row["compared"]] = both.assign(text=texts)
         pairs = merged[row["compared"]].dropna(subset=[f"{metric}_x", f"{metric}_y"])
         pairs = pairs.astype({f"{metric}_x": float, f"{metric}_y": float})
-        if row["setting"] == "over all settings":
+        setting = row.get("setting", "–")  # without the column there is but one
+        if setting == "over all settings":
             whole = pairs.groupby(repeat)[others[0]].transform("size")
             pairs = pairs[whole == whole.max()]
-        elif row["setting"] != "–":
-            pairs = pairs[pairs["text"] == row["setting"]]
+        elif setting != "–":
+            pairs = pairs[pairs["text"] == setting]
         unit = "seed" if row["unit"] == "runs" else "fold"
         value, base = pairs.groupby(unit)[[f"{metric}_x", f"{metric}_y"]].mean().to_numpy().T
         test = stats.ttest_rel(value, base)
