@@ -6,7 +6,6 @@ import subprocess
 import sys
 from fractions import Fraction
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -17,7 +16,7 @@ from PIL import Image
 
 from evenface.config.recipe import FrameSampler
 from evenface.preprocessing.frame_sampling import sample_frames, stride, uniform, windows
-from evenface.preprocessing.video import FAR, _picture, check_whole, open_film, parts_of
+from evenface.preprocessing.video import FAR, check_whole, open_film, parts_of
 from evenface.utils.errors import SampleError
 from evenface.utils.files import natural_key
 
@@ -97,29 +96,12 @@ def test_pixels_that_are_not_square_are_made_so(tmp_path):
     assert next(open_film(str(path)).frames([0]))[1].size == (128, 48)
 
 
-class Rows(bytes):
-    """The memory of a frame, one row after another, each with bytes beyond its end."""
-
-    line_size = 0
-
-
-@pytest.mark.parametrize("upside_down", [False, True])
-@given(width=st.integers(1, 40), height=st.integers(1, 9), padding=st.integers(0, 7))
-def test_the_rows_of_a_frame_are_read_without_what_lies_between_them(upside_down, width, height, padding):
-    pixels = np.random.default_rng(width).integers(0, 256, (height, width, 3)).astype(np.uint8)
-    stride = 3 * width + padding
-    rows = Rows(b"".join(row.tobytes() + bytes(padding) for row in (pixels[::-1] if upside_down else pixels)))
-    rows.line_size = -stride if upside_down else stride
-    frame = SimpleNamespace(width=width, height=height, planes=(rows,))
-    np.testing.assert_array_equal(np.asarray(_picture(frame)), pixels)
-
-
 @pytest.mark.parametrize("width", [16, 62, 66])
 def test_frames_of_any_width_are_those_of_the_decoder(tmp_path, width):
     path = tmp_path / "a.mkv"
     make_video(path, 3, size=(width, 48))
     with av.open(str(path)) as container:
-        known = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
+        known = [np.asarray(frame.to_image()) for frame in container.decode(video=0)]
     found = [np.asarray(image) for _, image in open_film(str(path)).frames(range(3))]
     np.testing.assert_array_equal(found, known)
 

@@ -348,7 +348,8 @@ def _upright(frame: Any, shape: Fraction | None, reformatter: Any) -> Image.Imag
     """Convert to RGB with square pixels, rotated and mirrored by the display matrix."""
     _check_size(frame.width, frame.height)  # a damaged stream may change it on the way
     matrix = frame.side_data.get("DISPLAYMATRIX")
-    image = _picture(reformatter.reformat(frame, format="rgb24"))
+    # frame.to_image() copies row by row, which takes longer than decoding
+    image = Image.fromarray(reformatter.reformat(frame, format="rgb24").to_ndarray())
     if shape and shape != 1:  # pixels that are not square
         image = image.resize((max(1, round(image.width * shape)), image.height), Image.Resampling.BILINEAR)
     if matrix is not None:
@@ -362,11 +363,3 @@ def _upright(frame: Any, shape: Fraction | None, reformatter: Any) -> Image.Imag
         if d < 0:
             image = image.transpose(Image.Transpose.FLIP_TOP_BOTTOM)
     return image
-
-
-def _picture(frame: Any) -> Image.Image:
-    """Return an RGB frame as an image; ``frame.to_image()`` copies row by row, which takes longer than decoding."""
-    (plane,), stride = frame.planes, frame.planes[0].line_size
-    # Where the stride is negative, the last row comes first.
-    size, order = (frame.width, frame.height), 1 if stride > 0 else -1
-    return Image.frombytes("RGB", size, plane, "raw", "RGB", abs(stride), order)
