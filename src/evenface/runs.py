@@ -56,7 +56,7 @@ RECIPE, FACTS, SPLIT, PREDICTIONS, VALIDATION = (
     "predictions.parquet",
     "validation.parquet",
 )
-PRETRAINED = "image-digests.npy"
+IMAGE_DIGESTS = "image-digests.npy"
 """Digests of the prepared images of a pretraining, in its folder."""
 AUXILIARY = "auxiliary.parquet"
 """Predictions of auxiliary targets on the test samples."""

@@ -18,7 +18,7 @@ from evenface import api
 from evenface.cli import app
 from evenface.models import build_network
 from evenface.reporting.summaries import run_summary
-from evenface.runs import PRETRAINED
+from evenface.runs import IMAGE_DIGESTS
 from evenface.training import pretraining
 from evenface.training.pretraining import COLLAPSED, CollapseWarning, Pretraining, training_rows
 from evenface.training.trainer import Trainer
@@ -71,14 +71,14 @@ def test_a_run_warns_of_test_images_that_the_network_was_pretrained_on(whole, pe
         assert 0 < known < len(images)
         told = [line for line in run_summary(run) if "images of the pretraining" in line]
         assert (len(told) == 1 and f"{known} of {len(images)} test samples" in told[0]) if warned else not told
-    (whole.folder / PRETRAINED).rename(tmp_path / "moved.npy")
+    (whole.folder / IMAGE_DIGESTS).rename(tmp_path / "moved.npy")
     try:
         run = ef.train(
             small_recipe, out=tmp_path / "none", sample_faces=False, **api.start_settings(whole.folder), **quick
         )
         assert not any("images of the pretraining" in note for note in run.facts["notes"])
     finally:
-        (tmp_path / "moved.npy").rename(whole.folder / PRETRAINED)
+        (tmp_path / "moved.npy").rename(whole.folder / IMAGE_DIGESTS)
 
 
 def killed(kill, **options):

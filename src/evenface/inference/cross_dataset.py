@@ -447,7 +447,7 @@ def compute_outputs(run: Run, store: Store, rows: np.ndarray, baselines: Baselin
     with progress("predicting", len(rows)) as advance:
         for start in range(0, len(rows), length):
             batch = rows[start : start + length]
-            scores, output = scorer.rows(batch)
+            scores, output = scorer.score(batch)
             parts.append(scores[:, : len(run.facts.get("targets", run.facts["classes"]))])  # not auxiliary ones
             outputs += [] if output is None else [output]
             advance(len(batch))

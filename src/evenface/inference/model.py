@@ -239,7 +239,8 @@ class ModelMetadata:
         """Return the metadata as ONNX properties: JSON by name."""
         of_targets = self.task in TARGET_TASKS
         left = ["input_spec", *(() if of_targets else ("task", "thresholds"))]
-        left += [name for name in ("auxiliary", "mesh") if getattr(self, name) is None or not len(getattr(self, name))]
+        left += [] if self.auxiliary else ["auxiliary"]
+        left += ["mesh"] if self.mesh is None else []
         earlier = EARLIER_FORMAT if of_targets or self.input_spec.baseline is not None else FIRST_FORMAT
         fields = {
             **{name: value for name, value in vars(self).items() if name not in left},

@@ -19,7 +19,7 @@ from evenface.evaluation.target_summary import best_thresholds
 from evenface.preprocessing.baseline import Baselines, compute_baselines, describe_baseline, without
 from evenface.preprocessing.prepare import prepare
 from evenface.preprocessing.store import Store
-from evenface.runs import PRETRAINED, VALIDATION
+from evenface.runs import IMAGE_DIGESTS, VALIDATION
 from evenface.training.drawn_faces import draw_training_faces, drawn_expressions, drawn_note, with_drawn
 from evenface.utils.errors import InputError
 from evenface.utils.files import cache_folder, check_exists, user_path
@@ -119,7 +119,7 @@ class TrainingData:
     def pretraining_notes(self) -> tuple[str, ...]:
         """Warn of test images that the network was pretrained on, where both were prepared alike."""
         weights, rows = user_path(self.recipe.network.weights), self.split.test
-        path = (weights if weights.is_dir() else weights.parent) / PRETRAINED
+        path = (weights if weights.is_dir() else weights.parent) / IMAGE_DIGESTS
         if not len(rows) or not path.is_file():
             return ()
         try:

@@ -74,7 +74,7 @@ def fit_images(run: Run, recipe: Recipe) -> None:
     implied = prior_of_method(method, training, counts)
     metadata = run_metadata(data, implied, str(fabric.device), fabric.strategy.precision.precision)
     if network.load_report is not None and network.load_report.pretraining is not None:
-        metadata |= {"pretraining": network.load_report.pretraining}
+        metadata["pretraining"] = network.load_report.pretraining
         metadata["notes"] = [*metadata["notes"], *data.pretraining_notes]
     if fabric.is_global_zero:
         _begin(run, data, metadata, network)
@@ -133,7 +133,7 @@ def _build_trainer(scorer: ImageScorer, data: TrainingData, run: Run) -> Trainer
     training, manifest, main = recipe.training, data.manifest, fabric.is_global_zero
 
     def validate() -> dict[str, float]:
-        scores, _ = scorer.rows(rows)
+        scores, _ = scorer.score(rows)
         if manifest.targets:
             return target_validation_metrics(target_predictions(manifest, rows, scores))
         return validation_metrics(manifest.labels[rows], shares(scores[:, : len(manifest.classes)]))
@@ -159,7 +159,7 @@ def _predict(scorer: ImageScorer, data: TrainingData) -> dict[str, AnyPrediction
     predicted: dict[str, AnyPredictions] = {}
     for name, rows in ((VALIDATION, data.split.validation), (PREDICTIONS, data.split.test)):
         if len(rows):
-            scores, output = scorer.rows(rows)
+            scores, output = scorer.score(rows)
             if data.manifest.targets:
                 predicted[name] = target_predictions(data.manifest, rows, scores)
                 continue

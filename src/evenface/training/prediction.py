@@ -44,7 +44,7 @@ class ImageScorer:
     mirror: bool = False
 
     @torch.inference_mode()
-    def rows(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
+    def score(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
         """Compute the method's scores of the images at ``rows``, without augmentation, and its output, if it has one.
 
         Values of auxiliary targets follow the scores.

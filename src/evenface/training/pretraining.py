@@ -17,7 +17,17 @@ from evenface.data.dataset_guess import DatasetGuess, guess_unlabelled
 from evenface.data.manifest import Manifest
 from evenface.models.weights import PRETRAINING
 from evenface.preprocessing.store import Store
-from evenface.runs import AGAIN, HISTORY, PLACE, PRETRAINED, WEIGHTS, Run, differing_keys, environment, is_first_process
+from evenface.runs import (
+    AGAIN,
+    HISTORY,
+    IMAGE_DIGESTS,
+    PLACE,
+    WEIGHTS,
+    Run,
+    differing_keys,
+    environment,
+    is_first_process,
+)
 from evenface.training.batches import ImageBank, TrainingBatches
 from evenface.training.build import build_model, check_recipe
 from evenface.training.checkpoint import save_weights
@@ -219,7 +229,7 @@ class Pretraining:
 
     def end(self, facts: Mapping[str, Any]) -> None:
         """Write what is known in the end, with the digests of the files."""
-        digests = {name: digest_file(self.folder / name) for name in (WEIGHTS, HISTORY, PRETRAINED)}
+        digests = {name: digest_file(self.folder / name) for name in (WEIGHTS, HISTORY, IMAGE_DIGESTS)}
         write_json_with_digest(self.folder / FACTS, {**facts, "digests": digests})
         for name in (CHECKPOINT, LAST):
             (self.folder / name).unlink(missing_ok=True)
@@ -312,7 +322,7 @@ def _fit(claimed: Pretraining, recipe: Recipe, listed: Manifest) -> None:
             "output_std": last["output_std"],
         }
         save_weights(claimed.folder / WEIGHTS, method.inference_state(), {PRETRAINING: _stated(recipe, facts)})
-        with atomic_write(claimed.folder / PRETRAINED) as temporary, temporary.open("wb") as file:
+        with atomic_write(claimed.folder / IMAGE_DIGESTS) as temporary, temporary.open("wb") as file:
             np.save(file, np.unique(store.image_digests(rows)))
         claimed.end(facts)
     fabric.barrier()
