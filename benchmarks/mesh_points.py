@@ -12,6 +12,11 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import balanced_accuracy_score
+from sklearn.model_selection import StratifiedKFold, cross_val_predict
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 
 from benchmarks.common import Figure, Result, parser, report
 from benchmarks.synthetic_people import Array, measure, read_real
@@ -21,7 +26,7 @@ from evenface.synthesis.actions import AUS, LABELS
 from evenface.utils.progress import progress
 from tools.point_branch import MOST, UNIT_WEIGHT, cropped, draw_pool, train_branch
 
-FOLDS, STEPS, DECAY = 5, 40, 2e-3
+FOLDS, STRENGTH = 5, 0.1
 
 
 def as_units(values: Array, names: tuple[str, ...]) -> Array:
@@ -33,25 +38,9 @@ def as_units(values: Array, names: tuple[str, ...]) -> Array:
 
 def bound(outputs: Array, labels: Array) -> float:
     """Return the balanced accuracy of linear classifiers of outputs, fitted to labels in folds."""
-    inputs = torch.from_numpy((outputs - outputs.mean(0)) / (outputs.std(0) + 1e-6)).float()
-    targets = torch.nn.functional.one_hot(torch.from_numpy(labels), len(LABELS)) * 0.9 + 0.1 / len(LABELS)
-    folds = np.random.default_rng(1).integers(0, FOLDS, len(labels))
-    predicted = np.zeros(len(labels), np.int64)
-    for fold in range(FOLDS):
-        rows, others = torch.from_numpy(folds != fold), torch.from_numpy(folds == fold)
-        weights = torch.zeros(inputs.shape[1] + 1, len(LABELS), requires_grad=True)
-        optimizer = torch.optim.LBFGS([weights], max_iter=STEPS, line_search_fn="strong_wolfe")
-
-        def loss(rows: torch.Tensor = rows, weights: torch.Tensor = weights) -> torch.Tensor:
-            weights.grad = None
-            fits = -(targets[rows] * torch.log_softmax(inputs[rows] @ weights[1:] + weights[0], 1)).sum(1).mean()
-            value = fits + DECAY * (weights[1:] ** 2).sum()
-            torch.autograd.backward(value)
-            return value
-
-        optimizer.step(loss)  # type: ignore[no-untyped-call]
-        predicted[folds == fold] = (inputs[others] @ weights[1:] + weights[0]).argmax(1).numpy()
-    return float(np.mean([(predicted[labels == row] == row).mean() for row in range(len(LABELS))]))
+    classifier = make_pipeline(StandardScaler(), LogisticRegression(C=STRENGTH, class_weight="balanced", max_iter=1000))
+    folds = StratifiedKFold(FOLDS, shuffle=True, random_state=1)
+    return float(balanced_accuracy_score(labels, cross_val_predict(classifier, outputs, labels, cv=folds)))
 
 
 def main() -> None:
