@@ -2,7 +2,7 @@
 
 >>> import evenface as ef
 >>> ef.losses.FocalLoss(gamma=2.0)
-FocalLoss()
+FocalLoss(gamma=2.0)
 """
 
 from typing import TYPE_CHECKING, Any
