@@ -16,7 +16,7 @@ from evenface.config import load_recipe
 from evenface.config.recipe import Optimizer, Schedule
 from evenface.training.batches import ImageBank, TrainingBatches
 from evenface.training.class_prior import implied_prior
-from evenface.training.optimizers import build_optimizer, early_stopping, rate_factor
+from evenface.training.optimizers import build_optimizer, early_stopping, orthogonalized, rate_factor
 from evenface.training.trainer import Trainer
 
 
@@ -105,7 +105,7 @@ def test_biases_and_scales_are_spared_from_decay():
 
 
 RATE, DECAY = 0.01, 0.1
-EPS = {"adamw": 1e-8, "adam": 1e-8, "sgd": 0.0, "lamb": 1e-6, "adabelief": 1e-16, "novograd": 1e-8}
+EPS = {"adamw": 1e-8, "adam": 1e-8, "sgd": 0.0, "lamb": 1e-6, "adabelief": 1e-16, "novograd": 1e-8, "muon": 1e-8}
 BETAS = {"novograd": (0.95, 0.98)}
 
 
@@ -139,12 +139,28 @@ def naive_steps(name, weight, gradients, *, decay, adapts, momentum=0.9, nestero
                 g = g + decay * w
             first, second = b1 * first + (1 - b1) * g, b2 * second + (1 - b2) * g**2
             step = first / (1 - b1**t) / (np.sqrt(second / (1 - b2**t)) + eps)
-            if name == "adamw":
+            if name in ("adamw", "muon"):
                 w = w * (1 - RATE * decay)
             if name == "lamb":
                 step = step + decay * w
                 step = step * np.linalg.norm(w) / np.linalg.norm(step) if adapts else step
             w = w - RATE * step
+    return w
+
+
+MUON = (3.4445, -4.7750, 2.0315)
+
+
+def naive_muon_steps(weight, gradients, *, decay, momentum=0.9, nesterov=True):
+    """Move a matrix by Muon as published: momentum, five Newton-Schulz steps, a root mean square of about 0.2."""
+    w, moment = weight.copy(), np.zeros_like(weight)
+    for g in gradients:
+        moment = momentum * moment + (1 - momentum) * g
+        x = (1 - momentum) * g + momentum * moment if nesterov else moment
+        x = x / np.linalg.norm(x)
+        for _ in range(5):
+            x = MUON[0] * x + MUON[1] * x @ x.T @ x + MUON[2] * x @ x.T @ x @ x.T @ x
+        w = w - RATE * decay * w - RATE * 0.2 * math.sqrt(max(w.shape)) * x
     return w
 
 
@@ -156,6 +172,8 @@ def naive_steps(name, weight, gradients, *, decay, adapts, momentum=0.9, nestero
         ("lamb", {"weight_decay": 0.0}),
         ("sgd", {"nesterov": False}),
         ("sgd", {"momentum": 0.0}),
+        ("muon", {"nesterov": False}),
+        ("muon", {"momentum": 0.0}),
         ("adamw", {"betas": (0.5, 0.9), "eps": 1e-3}),
     ],
 )
@@ -181,8 +199,83 @@ def test_every_optimiser_takes_the_steps_of_its_formulas_and_clips_nothing(name,
         spared = decay == "weights" and p.ndim <= 1
         own = [some[place].numpy() for some in gradients]
         amount = 0.0 if spared else settings.weight_decay
-        expected = naive_steps(name, start, own, decay=amount, adapts=not spared, **kind)
+        if name == "muon" and p.ndim > 1:
+            expected = naive_muon_steps(start, own, decay=amount, **kind)
+        else:
+            expected = naive_steps(name, start, own, decay=amount, adapts=not spared, **kind)
         np.testing.assert_allclose(p.detach().numpy(), expected, rtol=1e-6, atol=1e-9)
+
+
+@given(st.integers(2, 12), st.integers(2, 12), st.integers(0, 9), st.floats(1e-4, 1e4))
+def test_newton_schulz_moves_singular_values_alone(rows, columns, seed, scale):
+    matrix = scale * np.random.default_rng(seed).standard_normal((rows, columns))
+    left, values, right = np.linalg.svd(matrix, full_matrices=False)
+    values = values / np.linalg.norm(values)
+    for _ in range(5):
+        values = MUON[0] * values + MUON[1] * values**3 + MUON[2] * values**5
+    np.testing.assert_allclose(orthogonalized(torch.from_numpy(matrix)).numpy(), left * values @ right, atol=1e-8)
+
+
+@pytest.mark.parametrize("shape", [(16, 144), (144, 16), (64, 64)])
+def test_newton_schulz_is_timm_s_in_float32(shape):
+    timm = pytest.importorskip("timm.optim.muon")
+    matrix = torch.randn(shape, generator=torch.Generator().manual_seed(0))
+    expected = timm.zeropower_via_newtonschulz(matrix, 5, [MUON], dtype=torch.float32)
+    torch.testing.assert_close(orthogonalized(matrix), expected, rtol=0, atol=1e-5)
+    assert orthogonalized(matrix.bfloat16()).dtype == torch.float32
+    assert not orthogonalized(torch.zeros(shape)).any()
+
+
+@pytest.mark.skipif(not hasattr(torch.optim, "Muon"), reason="torch has Muon from 2.9")
+@pytest.mark.parametrize("nesterov", [True, False])
+def test_muon_is_torch_s_but_for_its_bfloat16(nesterov):
+    torch.manual_seed(3)
+    ours, theirs = nn.Linear(24, 8, bias=False), nn.Linear(24, 8, bias=False)
+    theirs.load_state_dict(ours.state_dict())
+    start = ours.weight.detach().clone()
+    settings = Optimizer(name="muon", lr=RATE, weight_decay=DECAY, momentum=0.95, nesterov=nesterov)
+    optimizers = [
+        build_optimizer([ours], settings),
+        torch.optim.Muon(
+            theirs.parameters(), RATE, DECAY, momentum=0.95, nesterov=nesterov, adjust_lr_fn="match_rms_adamw"
+        ),
+    ]
+    for _ in range(5):
+        gradient = torch.randn(8, 24)
+        for layer, optimizer in zip((ours, theirs), optimizers, strict=True):
+            layer.weight.grad = gradient.clone()
+            optimizer.step()
+    moved = (ours.weight - start).norm()
+    assert (ours.weight - theirs.weight).norm() < 0.02 * moved
+    assert moved > 0.02  # five steps whose elements are about 0.2 times the rate
+
+
+def test_muon_moves_the_weights_between_images_and_classifier():
+    network = nn.ModuleDict(
+        {
+            "first": nn.Conv2d(1, 8, 3),
+            "second": nn.Conv2d(8, 8, 3),
+            "depthwise": nn.Conv2d(8, 8, 3, groups=8),
+            "norm": nn.BatchNorm2d(8),
+            "dense": nn.Linear(8, 4),
+            "classifier": nn.Linear(4, 7),
+        }
+    )
+    optimizer = build_optimizer([network], Optimizer(name="muon", weight_decay=DECAY))
+    muon, weights, spared = optimizer.param_groups
+    assert {id(p) for p in muon["params"]} == {id(network["second"].weight), id(network["dense"].weight)}
+    decayed = {id(network[name].weight) for name in ("first", "depthwise", "classifier")}
+    assert {id(p) for p in weights["params"]} == decayed
+    assert [group["weight_decay"] for group in (muon, weights, spared)] == [DECAY, DECAY, 0.0]
+    for p in network.parameters():
+        p.grad = torch.randn_like(p)
+    optimizer.step()
+    assert optimizer.param_groups == [muon, weights, spared]
+    assert {len(state) for state in optimizer.state.values()} == {2, 3}
+    convolution = copy.deepcopy(network["second"].weight.detach())
+    network["second"].weight.grad = None
+    optimizer.step()
+    assert torch.equal(convolution, network["second"].weight)
 
 
 @pytest.mark.parametrize("name", EPS)

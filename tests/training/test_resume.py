@@ -47,10 +47,11 @@ def test_a_killed_run_resumes_bit_for_bit(small_recipe, whole, tmp_path, kill):
         {"augment.policy": "randaugment"},
         {"augment.policy": "trivialaugment"},
         {"data.synthetic": {"fear": 5, "happy": 3}},
+        {"optimizer.name": "muon"},
     ],
-    ids=["randaugment", "trivialaugment", "drawn faces"],
+    ids=["randaugment", "trivialaugment", "drawn faces", "muon"],
 )
-def test_a_killed_run_with_other_samples_resumes_bit_for_bit(small_recipe, tmp_path, settings):
+def test_a_killed_run_with_other_settings_resumes_bit_for_bit(small_recipe, tmp_path, settings):
     often = {"training.checkpoint_minutes": 1e-4, "training.epochs": 2, **settings}
     process = in_process(train_and_die, 8, small_recipe, out=tmp_path / "run", **often)
     process.join(120)

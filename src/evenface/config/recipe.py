@@ -434,14 +434,16 @@ class Optimizer(Section):
 
     identity: ClassVar[tuple[str, ...]] = ("name",)
 
-    name: Literal["adamw", "adam", "sgd", "lamb", "adabelief", "novograd"] = Field("adamw", description="optimiser")
+    name: Literal["adamw", "adam", "sgd", "lamb", "adabelief", "novograd", "muon"] = Field(
+        "adamw", description="optimiser"
+    )
     lr: float = Field(1e-3, gt=0, le=1000, description="learning rate, before the schedule")
     weight_decay: float = Field(1e-2, ge=0, le=1000, description="weight decay; adam and sgd add it to the gradient")
     weight_decay_on: Literal["weights", "all"] = Field(
         "weights", description="weights: no weight decay for biases and normalisation"
     )
-    momentum: float = Field(0.9, ge=0, lt=1, description="sgd only")
-    nesterov: bool = Field(True, description="sgd only: Nesterov momentum; false: classical momentum")
+    momentum: float = Field(0.9, ge=0, lt=1, description="sgd and muon")
+    nesterov: bool = Field(True, description="sgd and muon: Nesterov momentum; false: classical momentum")
     betas: tuple[Share, Share] | None = Field(
         None, description="all but sgd; the optimiser's defaults if not set, see the page on training"
     )
