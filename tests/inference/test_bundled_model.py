@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
 from sklearn.metrics import recall_score, roc_auc_score
 
 import evenface as ef
@@ -13,6 +14,7 @@ from evenface.config import load_recipe
 from evenface.config.predict import RELIABLE
 from evenface.inference.model import ModelMetadata
 from evenface.inference.registry import BUNDLED, FOLDER
+from evenface.preprocessing import mesh_points
 from evenface.preprocessing.mesh_points import point_input
 from evenface.synthesis.actions import AUS, LABELS
 from evenface.synthesis.images import draw_faces
@@ -87,6 +89,27 @@ def test_the_mesh_changes_what_a_crop_with_a_face_gets_and_nothing_else(model, d
     assert ((both[:, 7:] >= 0) & (both[:, 7:] <= 5)).all()
     mirrored = network._run(batch[:, :, :, ::-1], {"points": points})
     assert network.outputs(batch) == pytest.approx((both + mirrored) / 2, abs=1e-6)
+
+
+def test_the_mesh_of_a_followed_face_is_not_detected_again_in_its_crop(model, drawn, monkeypatch):
+    looked = []
+    detect = mesh_points.detect_mesh
+
+    def counted(view):
+        looked.append(view)
+        return detect(view)
+
+    monkeypatch.setattr(mesh_points, "detect_mesh", counted)
+    frame = Image.new("RGB", (320, 240), (120, 120, 120))
+    frame.paste(Image.fromarray(drawn.images[0]).resize((200, 200)), (60, 20))
+    followed = model((number / 25, frame) for number in range(3))
+    assert len(followed) == 3
+    assert not looked
+    detected = model(((number / 25, frame) for number in range(3)), tracking=False)
+    assert len(looked) == 3
+    for one, other in zip(followed, detected, strict=True):
+        assert one.box == pytest.approx(other.box)
+        assert list(one.probabilities.values()) == pytest.approx(list(other.probabilities.values()), abs=0.15)
 
 
 @pytest.mark.skipif(not RESULTS.is_dir(), reason="the results of benchmarks are not part of an installation")

@@ -151,6 +151,10 @@ def test_int8_costs_what_is_reported_and_at_most_the_limit(run, exported, traced
     assert small.key != whole.key == small.metadata.key
     assert made.quantised == "static"
     assert "QuantizeLinear" in {node.op_type for node in onnx.load(out).graph.node}
+    stored_8 = [one for one in onnx.load(out).graph.initializer if one.data_type == onnx.TensorProto.INT8]
+    weights = [onnx.numpy_helper.to_array(one) for one in stored_8 if len(one.dims) == 4]
+    assert weights
+    assert max(np.abs(one.astype(int)).max() for one in weights) <= 64, "two products with 255 would exceed 16 bits"
     first, second = (model.probabilities(images).argmax(axis=1) for model in (whole, small))
     for name, score in (("balanced_accuracy", balanced_accuracy_score), ("accuracy", accuracy_score)):
         expected = score(table["label"], second) - score(table["label"], first)

@@ -155,7 +155,7 @@ def test_every_kind_of_sequence_network_is_as_in_torch(kind, norm):
 
 def test_int8_quantises_the_weights_of_an_lstm(sequence_export):
     _, graph = sequence_export
-    int8, ranges = quantise(graph, samples(NUMBERS, 8))
+    int8, ranges = quantise(graph, {"stored": samples(NUMBERS, 8)})
     assert ranges == "dynamic"
     assert "DynamicQuantizeLSTM" in {node.op_type for node in int8.graph.node}
     session = onnxruntime.InferenceSession(int8.SerializeToString(), providers=["CPUExecutionProvider"])

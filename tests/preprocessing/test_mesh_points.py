@@ -6,6 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
+from evenface.preprocessing import mesh_points
+from evenface.preprocessing.blazeface import MESH_VIEW
 from evenface.preprocessing.landmarks import order
 from evenface.preprocessing.mesh_points import (
     RIGID,
@@ -77,3 +79,21 @@ def test_points_of_a_crop_are_on_the_face_and_zeros_stand_for_a_crop_without_one
     assert inputs[:2].any(axis=(1, 2)).all()
     assert not inputs[2].any()
     assert point_input([], symmetric_reference(points[:2])).shape == (0, len(USED), 3)
+
+
+def test_known_points_of_a_face_are_used_in_whatever_unit_and_only_others_are_detected(monkeypatch):
+    looked = []
+
+    def detect(view):
+        looked.append(view.size)
+
+    monkeypatch.setattr(mesh_points, "detect_mesh", detect)
+    reference = symmetric_reference(random_faces(1, 50))
+    face = random_faces(2, 1)[0]
+    face[RIGID] = reference + 0.05 * face[RIGID]
+    pixels = 200 * face @ Rotation.from_euler("z", 20, degrees=True).as_matrix() + np.array([300, 240, 0])
+    crops = np.full((3, 48, 48), 90, np.uint8)
+    inputs = point_input(crops, reference, [pixels, None, face])
+    assert looked == [(MESH_VIEW, MESH_VIEW)]
+    assert not inputs[1].any()
+    assert inputs[[0, 2]] == pytest.approx(np.repeat(align_points(face[None], reference), 2, axis=0), abs=1e-4)

@@ -22,7 +22,7 @@ from evenface.evaluation.predictions import Predictions
 from evenface.evaluation.probability_metrics import shares
 from evenface.evaluation.target_predictions import AnyPredictions, load_predictions
 from evenface.inference.model import Model, ModelMetadata
-from evenface.inference.onnx_graph import MAX_SAMPLES, ExportModule, onnx_bytes, onnx_graph, quantise
+from evenface.inference.onnx_graph import INPUT, MAX_SAMPLES, ExportModule, onnx_bytes, onnx_graph, quantise
 from evenface.inference.onnx_model import OnnxModel
 from evenface.inference.run_model import TorchModel
 from evenface.reporting.summaries import target_label
@@ -197,7 +197,7 @@ class _ExportTask:
         """Write the int8 file; raise InputError if it loses too much accuracy."""
         spec, samples = self.model.input_spec, self.samples
         training = spec.select_frames(samples.arrays_of(samples.rows("train", limit=MAX_SAMPLES)))
-        graph, quantised = quantise(float32.graph, training)
+        graph, quantised = quantise(float32.graph, {INPUT: training})
         self.bar(1)
         file, model = self._write("int8.onnx", graph, self._properties(precision="int8"))
         cost = quantisation_cost((float32.model, model), samples, self.bar)

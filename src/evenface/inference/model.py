@@ -80,8 +80,11 @@ class Model(ABC):
             targets follow.
         """
 
-    def outputs(self, batch: np.ndarray) -> np.ndarray:
-        """Compute the :meth:`scores` of prepared samples, followed by the values of auxiliary targets, (B, C + T)."""
+    def outputs(self, batch: np.ndarray, meshes: Sequence[np.ndarray | None] = ()) -> np.ndarray:  # noqa: ARG002
+        """Compute the :meth:`scores` of prepared samples, followed by the values of auxiliary targets, (B, C + T).
+
+        ``meshes`` are for models that take points of the face mesh beside the crop: those (468, 3) that are known.
+        """
         batch = self.input_spec.select_frames(batch)
         outputs = self.forward(batch)
         return (outputs + self.forward(self.input_spec.mirrored(batch))) / 2 if self.input_spec.mirror else outputs

@@ -1,6 +1,7 @@
 """An exported ONNX file as a model, run by ONNX Runtime; never imports torch."""
 
 import hashlib
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -82,11 +83,11 @@ class OnnxModel(Model):
         self.auxiliary = metadata.auxiliary
         self._input = self._session.get_inputs()[0].name
 
-    def outputs(self, batch: np.ndarray) -> np.ndarray:
-        """Compute scores and values of prepared samples, see :meth:`Model.outputs`; a mesh is detected once."""
+    def outputs(self, batch: np.ndarray, meshes: Sequence[np.ndarray | None] = ()) -> np.ndarray:
+        """Compute scores and values of prepared samples, see :meth:`Model.outputs`; a mesh is detected at most once."""
         if self.metadata.mesh is None:
             return super().outputs(batch)
-        points = self._points(batch)
+        points = self._points(batch, meshes)
         first = self._run(batch, points)
         return (first + self._run(self.input_spec.mirrored(batch), points)) / 2 if self.input_spec.mirror else first
 
@@ -94,13 +95,13 @@ class OnnxModel(Model):
         """Compute the scores of one view of each sample; see :meth:`Model.forward`."""
         return self._run(batch, self._points(batch))
 
-    def _points(self, batch: np.ndarray) -> dict[str, np.ndarray]:
+    def _points(self, batch: np.ndarray, meshes: Sequence[np.ndarray | None] = ()) -> dict[str, np.ndarray]:
         """Return the mesh points that the network takes beside the crops; nothing if it takes none."""
         if self.metadata.mesh is None:
             return {}
         from evenface.preprocessing.mesh_points import point_input
 
-        return {POINTS: point_input(batch[:, 0], self.metadata.mesh)}
+        return {POINTS: point_input(batch[:, 0], self.metadata.mesh, meshes)}
 
     def _run(self, batch: np.ndarray, points: dict[str, np.ndarray]) -> np.ndarray:
         outputs = self._session.run(None, {self._input: np.ascontiguousarray(batch), **points})

@@ -205,7 +205,9 @@ def _predict_batch(
 ) -> Iterator[FaceResult | SourceEnd]:
     rows: Iterator[np.ndarray] = iter(())
     if arrays:
-        scores, values = np.split(model.outputs(np.stack(arrays)), [len(model.classes)], axis=1)
+        samples = [item[1] for item in pending if not isinstance(item, SourceEnd) and item[1].array is not None]
+        meshes = [sample.detection.mesh if sample.detection else None for sample in samples]
+        scores, values = np.split(model.outputs(np.stack(arrays), meshes), [len(model.classes)], axis=1)
         rows = iter(np.concatenate([final_probabilities(model, scores, settings), values], axis=1))
     for item in pending:
         if isinstance(item, SourceEnd):
