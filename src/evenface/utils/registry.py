@@ -6,9 +6,10 @@ import importlib.util
 import sys
 import traceback
 from collections.abc import Callable, Iterable, Mapping
+from importlib.machinery import SourceFileLoader
 from inspect import signature
 from pathlib import Path
-from types import ModuleType
+from types import CodeType, ModuleType
 from typing import Any, TypeVar, get_type_hints
 
 from evenface.utils.errors import InputError
@@ -138,7 +139,7 @@ def _import_file(path: Path) -> None:
     name = f"evenface_plugin_{path.stem}_{digest(str(path), path.read_bytes())[:8]}"
     if name in sys.modules:
         return
-    spec = importlib.util.spec_from_file_location(name, path)
+    spec = importlib.util.spec_from_file_location(name, path, loader=_SourceLoader(name, str(path)))
     if spec is None or spec.loader is None:
         raise InputError(f"the plugin {path} is not a Python file")
     module = importlib.util.module_from_spec(spec)
@@ -148,6 +149,13 @@ def _import_file(path: Path) -> None:
     except Exception as error:
         del sys.modules[name]
         raise _plugin_error(path, error) from error
+
+
+class _SourceLoader(SourceFileLoader):
+    """Compiles the file each time: Python's own cache takes a file that was edited within a second for the old one."""
+
+    def get_code(self, fullname: str) -> CodeType:  # noqa: ARG002
+        return self.source_to_code(self.get_data(self.path), self.path)
 
 
 def _import_module(name: str) -> ModuleType:
