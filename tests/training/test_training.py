@@ -14,6 +14,7 @@ from torchvision.transforms.functional import resize
 from evenface.methods.base import Stage
 from evenface.preprocessing.augmentation import resized
 from evenface.training.batches import ImageBank, TrainingBatches, permutation, seed_step, uniforms
+from evenface.training.batches import key as seed_of
 from evenface.training.checkpoint import load_state, save_state, save_weights
 from evenface.training.optimizers import EMA, image_side
 from evenface.training.trainer import stage_epochs
@@ -86,6 +87,9 @@ def test_steps_seed_dropout():
     assert torch.equal(draw(1, 2), draw(1, 2))
     assert not torch.equal(draw(1, 2), draw(1, 3))
     assert not torch.equal(draw(1, 2, 0), draw(1, 2, 1))
+    drawn = draw(1, 2)
+    torch.manual_seed(seed_of(7, "step", 1, 2, 0))
+    assert torch.equal(drawn, torch.rand(4))
 
 
 def test_a_state_comes_back_bit_by_bit(tmp_path):

@@ -288,9 +288,18 @@ def permutation(seed: int, epoch: int, rows: int) -> np.ndarray:
 
 def seed_stage(seed: int, stage: int) -> None:
     """Seed torch for weights that a stage of a method initialises, the same in all processes."""
-    torch.manual_seed(key(seed, "stage", stage))
+    _seed_generators(key(seed, "stage", stage))
 
 
 def seed_step(seed: int, epoch: int, step: int, rank: int = 0) -> None:
     """Seed torch for one training step, for dropout and everything else that a network draws."""
-    torch.manual_seed(key(seed, "step", epoch, step, rank))
+    _seed_generators(key(seed, "step", epoch, step, rank))
+
+
+def _seed_generators(seed: int) -> None:
+    """Do what ``torch.manual_seed`` does, which also formats the stack for each kind of device that is not there."""
+    torch.default_generator.manual_seed(seed)
+    if torch.cuda.is_available():
+        torch.cuda.manual_seed_all(seed)
+    elif torch.backends.mps.is_available():
+        torch.mps.manual_seed(seed)
