@@ -43,7 +43,7 @@ RECIPE = {
         "clips": {"frames": 3, "stored_frames": 6},
     },
     "protocol": {"kind": "holdout", "test": 0.3, "validation": 0.2},
-    "network": {"name": "test_resnet", "temporal": {"kind": "bilstm", "hidden": 8, "layers": 1}},
+    "network": {"name": "compact_vgg_16_half", "temporal": {"kind": "bilstm", "hidden": 8, "layers": 1}},
     "training": {"epochs": 3, "batch_size": 8, "accelerator": "cpu", "precision": "32-true"},
     "optimizer": {"lr": 0.01},
     "augment": {"rotate": 5, "temporal_jitter": True},

@@ -56,12 +56,15 @@ def pytest_xdist_make_scheduler(config, log):
     return WorkStealingScheduling(config, log)
 
 
+sys.dont_write_bytecode = False  # or each process that a test starts compiles the package again
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 gc.disable()  # collecting tests creates millions of objects, few of them garbage
 
 
 def pytest_collection_finish(session):
     """Leave what was imported and collected out of all later garbage collections."""
     gc.freeze()
+    gc.set_threshold(20_000, 50, 50)  # the default of 700 takes a twentieth of the suite's time
     gc.enable()
 
 
@@ -134,7 +137,7 @@ def small_recipe(people_folder, tmp_path_factory) -> Path:
         "about": "a tiny network on made-up pictures",
         "data": {"source": "folder", "root": str(people_folder), "size": 32, "channels": 1, "subjects": "^(p[0-9]+)-"},
         "protocol": {"kind": "holdout", "test": 0.3, "validation": 0.2},
-        "network": {"name": "test_resnet", "dropout": 0.2},
+        "network": {"name": "compact_vgg_16_half", "dropout": 0.2},
         "training": {"epochs": 3, "batch_size": 16, "accelerator": "cpu", "precision": "32-true"},
         "augment": {"rotate": 10, "erase": 0.3},
     }
@@ -149,8 +152,9 @@ def two_runs(small_recipe, tmp_path_factory) -> Path:
     import evenface as ef
 
     folder = tmp_path_factory.mktemp("two-runs")
+    settings = {"network.name": "test_resnet", "training.epochs": 1}  # which finds more than one class so soon
     for name, loss in {"plain": "cross-entropy", "weighted": "class-balanced"}.items():
-        ef.train(small_recipe, out=folder / name, sample_faces=False, **{"loss.name": loss, "training.epochs": 1})
+        ef.train(small_recipe, out=folder / name, sample_faces=False, **{**settings, "loss.name": loss})
     return folder
 
 
@@ -172,6 +176,18 @@ def plain_file(two_runs, one_registry, tmp_path_factory) -> Path:
     path = tmp_path_factory.mktemp("exported") / "model.onnx"
     ef.export(two_runs / "plain", out=path)
     return path
+
+
+@pytest.fixture(autouse=True, scope="session")
+def built_once():
+    """Keep what each CliRunner builds, the command line, and what each Fabric reads, the names of all packages."""
+    import typer.testing
+    from lightning_fabric.utilities import registry
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(typer.testing, "_get_command", cache(typer.testing._get_command))
+        patch.setattr(registry, "entry_points", cache(registry.entry_points))
+        yield
 
 
 @pytest.fixture(autouse=True, scope="session")

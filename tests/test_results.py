@@ -124,9 +124,9 @@ def test_every_p_is_scipys_of_the_runs_and_corrected_where_folds_share_training_
             sides = (runs[runs[factor] == level] for level in row["compared"].split(": ")[1].split(" less "))
             both = next(sides).merge(next(sides), on=[*repeat, *others]).fillna({"fold": "0"})
             texts = [", ".join(map(" ".join, zip(others, one, strict=True))) for one in both[others].to_numpy()]
-            merged[row["compared"]] = both.assign(text=texts)
+            values = {f"{name}_{side}": float for name in set(table["metric"]) for side in "xy"}
+            merged[row["compared"]] = both.astype(values).assign(text=texts)
         pairs = merged[row["compared"]].dropna(subset=[f"{metric}_x", f"{metric}_y"])
-        pairs = pairs.astype({f"{metric}_x": float, f"{metric}_y": float})
         setting = row.get("setting", "–")  # without the column there is but one
         if setting == "over all settings":
             whole = pairs.groupby(repeat)[others[0]].transform("size")

@@ -222,6 +222,7 @@ def test_a_loss_that_is_not_finite_stops_with_the_samples(small_recipe, tmp_path
     said = refused(
         "train",
         small_recipe,
+        "network.name=test_resnet",
         "optimizer.lr=1000",
         "optimizer.name=sgd",
         "schedule.name=constant",

@@ -43,7 +43,7 @@ def recipe(root, method="regression", **settings):
         "name": "pspi",
         "data": {"source": "unbc", "root": str(root), "levels": "all", "size": 32, "channels": 1},
         "protocol": {"kind": "leave-one-out", "validation": 0},
-        "network": {"name": "test_resnet"},
+        "network": {"name": "compact_vgg_16_half"},
         "method": {"name": method},
         "loss": {"name": "cross-entropy", "alpha": "inverse"},
         "optimizer": {"lr": 0.01},

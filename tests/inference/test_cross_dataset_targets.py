@@ -18,7 +18,7 @@ def recipe(**data):
         "name": "small",
         "data": {"source": "synthetic", "people": 12, "total": 84, "size": 48, "channels": 1, **data},
         "protocol": {"kind": "holdout", "validation": 0.0, "test": 0.25},
-        "network": {"name": "compact_vgg_24"},
+        "network": {"name": "compact_vgg_16_half"},
         "training": {"epochs": 1, "batch_size": 16, "checkpoint": "last"},
     }
 
@@ -71,7 +71,7 @@ def test_what_the_run_cannot_predict_is_refused(run, tmp_path, change, message):
 
 def test_inputs_are_relative_to_the_baseline_of_training_and_that_is_recorded(tmp_path):
     given = recipe(targets=["pspi"], baseline="subject-mean") | {
-        "network": {"name": "compact_vgg_24", "temporal": {"kind": "difference"}}
+        "network": {"name": "compact_vgg_16_half", "temporal": {"kind": "difference"}}
     }
     run = api.train(given, out=tmp_path / "run", sample_faces=False)
     result = api.evaluate(run.folder, on=other(), out=tmp_path / "on", sample_faces=False)

@@ -64,7 +64,7 @@ def test_the_file_predicts_as_the_run_and_holds_its_metadata(run, exported):
         assert getattr(file, name) == getattr(model, name), name
     np.testing.assert_array_equal(file.prior, model.prior)
     assert file.calibration.as_dict() == model.calibration.as_dict()
-    assert file.metadata.recipe["network"]["name"] == "test_resnet"
+    assert file.metadata.recipe["network"]["name"] == "compact_vgg_16_half"
     assert file.metadata.precision == "float32"
     parity = exported.parity
     assert parity.samples == len(run.predictions) + len(stored(run, "validation")[0])

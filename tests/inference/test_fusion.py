@@ -60,7 +60,7 @@ def recipe(root, **more):
         "protocol": {"test": 0.3, "validation": 0.2},
         "network": {"name": "recurrent", "recurrent": {"dense": 4, "hidden": 6, "top": 5}}
         if sequences
-        else {"name": "test_resnet", "dropout": 0},
+        else {"name": "compact_vgg_16_half", "dropout": 0},
         "training": {"epochs": 4, "batch_size": 16, "accelerator": "cpu"},
         "augment": {"flip": 0},
         **more,
@@ -115,7 +115,7 @@ def test_a_fused_run_is_shown_compared_and_made_once(runs, tmp_path):
         ef.fuse(folders, out=tmp_path / "fused", by="logits")
     card, page = ((fused.folder / name).read_text() for name in ("model-card.md", "report.html"))
     assert "Late fusion of 2 runs by their features" in card
-    assert "test_resnet (random) and gru, widths 4-6-5" in page
+    assert "compact_vgg_16_half (random) and gru, widths 4-6-5" in page
     assert "late fusion of video, signals by a joint head" in " ".join(fused.facts["notes"])
     result = ef.compare([*folders, fused.folder], out=tmp_path / "compared", sample_faces=False)
     assert [method.name for method in result.comparison.methods][-1] == "fused"

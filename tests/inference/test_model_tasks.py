@@ -39,7 +39,7 @@ def runs(small_recipe, tmp_path_factory):
             "data": {"source": "synthetic", "people": 12, "total": 120, "size": 32, "channels": 1}
             | {"targets": targets, "task": task},
             "protocol": {"kind": "holdout", "validation": 0.4, "test": 0.2},
-            "network": {"name": "compact_vgg_24"},
+            "network": {"name": "compact_vgg_16_half"},
             "training": {"epochs": 1, "batch_size": 16, "thresholds": "validation"},
         }
         ef.train(recipe, out=folder / task, sample_faces=False)

@@ -52,7 +52,7 @@ def clips(tmp_path_factory):
         "name": "clips",
         "data": {**data, "clips": {"frames": 2, "stored_frames": 3}},
         "protocol": {"test": 0.3, "validation": 0.0},
-        "network": {"name": "test_resnet"},
+        "network": {"name": "compact_vgg_16_half"},
         "training": {
             "epochs": 1,
             "batch_size": 8,

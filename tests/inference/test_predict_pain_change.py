@@ -25,7 +25,7 @@ def run(tmp_path_factory):
         "name": "units",
         "data": DATA,
         "protocol": {"kind": "holdout", "validation": 0.0, "test": 0.3},
-        "network": {"name": "compact_vgg_24"},
+        "network": {"name": "compact_vgg_16_half"},
         "training": {"epochs": 1, "batch_size": 8, "checkpoint": "last"},
     }
     return api.train(recipe, out=tmp_path_factory.mktemp("pain") / "run", sample_faces=False)

@@ -133,7 +133,7 @@ def test_a_run_by_groups_of_people(tmp_path, targets):
         "name": "groups",
         "data": {"source": "synthetic", "people": 12, "total": 84, "size": 48, "channels": 1, "targets": targets},
         "protocol": {"kind": "holdout", "validation": 0.0, "test": 0.25},
-        "network": {"name": "compact_vgg_24"},
+        "network": {"name": "compact_vgg_16_half"},
         "method": {"name": "group-dro", "by": "sex", "classes": False},
         "training": {"epochs": 1, "batch_size": 16, "checkpoint": "last"},
     }

@@ -90,7 +90,7 @@ def test_a_recipe_puts_ldam_drw_and_the_cosine_head_together():
         {
             "method.name": "drw",
             "loss": {"name": "ldam"},
-            "network": {"name": "compact_vgg_24", "head": "cosine", "head_scale": 20.0},
+            "network": {"name": "compact_vgg_16_half", "head": "cosine", "head_scale": 20.0},
         },
     )
     method = assemble(recipe, np.array([160, 10]))

@@ -162,7 +162,7 @@ def run(tmp_path_factory):
         "name": "told",
         "data": {"source": "csv", "root": str(folder), "size": 32, "channels": 1},
         "protocol": {"test": 0.5, "validation": 0.3},
-        "network": {"name": "test_resnet"},
+        "network": {"name": "compact_vgg_16_half"},
         "loss": {"name": "focal", "gamma": 1.5},
         "training": {
             "epochs": 2,

@@ -18,7 +18,7 @@ from evenface.utils.errors import InputError
 pytestmark = pytest.mark.usefixtures("forked_workers")
 
 QUICK = {
-    "network.name": "test_resnet",
+    "network.name": "compact_vgg_16_half",
     "network.dropout": 0,
     "training.epochs": 6,
     "training.ema_decay": 0,

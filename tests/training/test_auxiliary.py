@@ -36,7 +36,7 @@ def recipe():
         "name": "small",
         "data": {"source": "synthetic", "people": 12, "total": 84, "size": 48, "channels": 1, "auxiliary": UNITS},
         "protocol": {"kind": "holdout", "validation": 0.25, "test": 0.25},
-        "network": {"name": "compact_vgg_24"},
+        "network": {"name": "compact_vgg_16_half"},
         "training": {"epochs": 1, "batch_size": 16, "tta_flip": True},
     }
 

@@ -249,7 +249,7 @@ def image_recipe(root, **changes):
         "name": "images",
         "data": {"source": "folder", "root": str(root), "subjects": SUBJECT, "size": 32, "channels": 1},
         "protocol": {"kind": "leave-one-out", "validation": 0.0},
-        "network": {"name": "test_resnet", "temporal": {"kind": "difference"}},
+        "network": {"name": "compact_vgg_16_half", "temporal": {"kind": "difference"}},
         "training": {**QUICK, "epochs": 2, "precision": "32-true"},
         "augment": {"flip": 0},
     }

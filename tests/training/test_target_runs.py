@@ -22,7 +22,7 @@ def recipe(targets, **training):
         "name": "small",
         "data": {"source": "synthetic", "people": 12, "total": 84, "size": 48, "channels": 1, "targets": targets},
         "protocol": {"kind": "holdout", "validation": 0.25, "test": 0.25},
-        "network": {"name": "compact_vgg_24"},
+        "network": {"name": "compact_vgg_16_half"},
         "training": {"epochs": 1, "batch_size": 16, **training},
     }
 
