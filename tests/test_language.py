@@ -59,7 +59,7 @@ PAGES = [
     *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CITATION.cff", "Makefile")),
     *sorted((ROOT / "docs").glob("*.md")),
     *sorted((ROOT / "docs" / "methods").glob("*.md")),
-    *sorted((path for path in (ROOT / "examples").iterdir() if path.is_file())),
+    *sorted(path for path in (ROOT / "examples").iterdir() if path.is_file()),
 ]
 
 
