@@ -12,7 +12,7 @@ import argparse
 import hashlib
 import shutil
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from evenface import api
+from evenface.config import Recipe, load_recipe
 from evenface.config.predict import PredictSettings
 from evenface.evaluation.metrics import confusion_matrix, recall
 from evenface.evaluation.probability_metrics import roc_auc, shares
@@ -31,11 +32,12 @@ from evenface.inference.export import StoredSamples, shared_recipe
 from evenface.inference.face_crops import crop_input
 from evenface.inference.input_spec import target_for
 from evenface.inference.model import Model, ModelMetadata
-from evenface.inference.onnx_graph import onnx_bytes, onnx_graph
-from evenface.inference.onnx_model import OnnxModel
+from evenface.inference.onnx_graph import INPUT, MAX_SAMPLES, onnx_bytes, onnx_graph, quantise
+from evenface.inference.onnx_model import POINTS, OnnxModel
 from evenface.inference.registry import BUNDLED, FOLDER
 from evenface.inference.run_model import TorchModel
 from evenface.models import weights
+from evenface.preprocessing.mesh_points import align_points
 from evenface.reporting.model_card import REAL_FACES
 from evenface.runs import AUXILIARY, PREDICTIONS, VALIDATION, Run
 from evenface.training import build, calibrate, data
@@ -137,21 +139,47 @@ def _flat(value: Mapping[str, Any]) -> list[float]:
     return [value["accuracy"], value["balanced_accuracy"], *value["recall"].values(), *value["units"].values()]
 
 
-def write_model(path: Path, run: Run, card: Mapping[str, Any] | None, module: TwoInputs, reference: Array) -> OnnxModel:
+@dataclass(frozen=True)
+class Networks:
+    """Both networks in int8, the digest of their weights, and the reference that points are aligned to."""
+
+    graph: Any
+    state: bytes
+    reference: Array
+
+
+def both_networks(run: Run, branch: TrainedBranch, pool: Mapping[str, Array]) -> Networks:
+    """Trace both networks as one and quantise them, calibrated on drawn faces alone."""
+    model = TorchModel(run)
+    module = TwoInputs(build.trained_method(run).eval(), model.input_spec, branch.network, model.auxiliary)
+    rows = np.linspace(0, len(pool["crops"]) - 1, MAX_SAMPLES).round().astype(int)
+    crops = pool["crops"][rows].reshape(MAX_SAMPLES, *model.input_spec.shape)
+    graph, _ = quantise(
+        onnx_graph(module), {INPUT: crops, POINTS: align_points(pool["points"][rows], branch.reference)}
+    )
+    state = b"".join(value.numpy().tobytes() for value in branch.network.state_dict().values())
+    return Networks(graph, state, branch.reference)
+
+
+def write_model(path: Path, run: Run, card: Mapping[str, Any] | None, networks: Networks) -> OnnxModel:
     """Write the file of both networks, with calibration and prior of a run."""
     model = TorchModel(run)
-    state = b"".join(value.numpy().tobytes() for value in module.branch.state_dict().values())
     metadata = replace(
-        ModelMetadata.of(model, shared_recipe(run.recipe), __version__),
+        ModelMetadata.of(model, shared_recipe(with_words(run.recipe)), __version__, "int8"),
         name=BUNDLED,
-        key=hashlib.blake2b(model.key.encode() + state, digest_size=16).hexdigest(),
+        key=hashlib.blake2b(model.key.encode() + networks.state, digest_size=16).hexdigest(),
         card=dict(card or {}),
-        mesh=reference,
+        mesh=networks.reference,
     )
-    content = onnx_bytes(onnx_graph(module), metadata.to_properties(), description=f"{BUNDLED}: expressions and units")
+    content = onnx_bytes(networks.graph, metadata.to_properties(), description=f"{BUNDLED}: expressions and units")
     with atomic_write(path) as temporary:
         temporary.write_bytes(content)
     return OnnxModel(path)
+
+
+def with_words(recipe: Recipe) -> Recipe:
+    """Return a recipe with the deviations of the shipped one, which state results measured after training."""
+    return recipe.model_copy(update={"deviations": load_recipe(BUNDLED).deviations})
 
 
 def run_of_both(run: Run, model: Model) -> Run:
@@ -182,21 +210,20 @@ def card_of_both(run: Run) -> dict[str, Any]:
     network = dict(card["network"])
     network["description"] += (
         f", and three layers on points of MediaPipe's face mesh, trained on {CHUNK * CHUNKS:,} drawn faces with mixed "
-        "action units"
+        "action units; weights and activations have 8 bits"
     )
     network["licence"] += (
         " The face mesh (Apache License 2.0) was trained by its authors on photographs of people; it has learnt no "
         "expression from them."
     )
-    return card | {"name": BUNDLED, "network": network}
+    deviations = [deviation.text for deviation in with_words(run.recipe).deviations]
+    return card | {"name": BUNDLED, "network": network, "deviations": deviations}
 
 
-def make(run: Run, branch: TrainedBranch, fer2013: Path | None) -> dict[str, Any]:
+def make(run: Run, networks: Networks, fer2013: Path | None) -> dict[str, Any]:
     """Write the file of both networks into the package, and return its card."""
-    method, model = build.trained_method(run).eval(), TorchModel(run)
-    module = TwoInputs(method, model.input_spec, branch.network, model.auxiliary)
     path = run.folder / f"{BUNDLED}.onnx"
-    file = write_model(path, run, None, module, branch.reference)
+    file = write_model(path, run, None, networks)
     both = run_of_both(run, file)
     if fer2013 is not None:
         table = real_table(file, fer2013)
@@ -204,7 +231,7 @@ def make(run: Run, branch: TrainedBranch, fer2013: Path | None) -> dict[str, Any
         write_json_with_digest(both.folder / REAL_FACES, summary(table))
     api.evaluate(both.folder, sample_faces=False)
     card = card_of_both(Run(both.folder))
-    write_model(path, Run(both.folder), card, module, branch.reference)
+    write_model(path, Run(both.folder), card, networks)
     shutil.copyfile(path, FOLDER / path.name)
     shutil.copyfile(run.weights, weights.FOLDER / f"{BUNDLED}.safetensors")
     return card
@@ -221,7 +248,8 @@ def main() -> None:
         run = api.train(BUNDLED, out=given.folder, resume=run.begun, sample_faces=False)
     torch.set_num_threads(1)
     pool = draw_pool(given.folder / "mesh", run.recipe.data.faces, run.recipe.data.size)
-    card = make(Run(given.folder), train_branch(pool), given.fer2013)
+    networks = both_networks(Run(given.folder), train_branch(pool), pool)
+    card = make(Run(given.folder), networks, given.fer2013)
     print(card["name"], card.get("real_faces"))
 
 

@@ -68,6 +68,8 @@ def test_the_file_is_small_and_states_what_it_takes_beside_the_crop(model):
     metadata = model.model.metadata
     properties = metadata.to_properties()
     assert json.loads(properties["evenface.format"]) == 4
+    assert metadata.precision == "int8"
+    assert "8 bits" in model.card["network"]["description"]
     again = ModelMetadata.from_properties(properties, path)
     assert again.mesh == pytest.approx(metadata.mesh)
     assert "face mesh" in model.card["network"]["description"]
@@ -87,8 +89,7 @@ def test_the_mesh_changes_what_a_crop_with_a_face_gets_and_nothing_else(model, d
     assert both[~seen] == pytest.approx(alone[~seen], abs=1e-6)
     assert both[:, :7].sum(axis=1) == pytest.approx(1, abs=1e-5)
     assert ((both[:, 7:] >= 0) & (both[:, 7:] <= 5)).all()
-    mirrored = network._run(batch[:, :, :, ::-1], {"points": points})
-    assert network.outputs(batch) == pytest.approx((both + mirrored) / 2, abs=1e-6)
+    assert network.outputs(batch) == pytest.approx(both, abs=1e-6), "one view is enough"
 
 
 def test_the_mesh_of_a_followed_face_is_not_detected_again_in_its_crop(model, drawn, monkeypatch):

@@ -9,9 +9,11 @@ import evenface as ef
 from evenface import api
 from evenface.cli import app
 from evenface.config import load_recipe
+from evenface.inference.onnx_model import POINTS
 from evenface.preprocessing.augmentation import to_float
-from evenface.preprocessing.mesh_points import point_input
+from evenface.preprocessing.mesh_points import USED
 from evenface.runs import Run
+from evenface.synthesis.images import draw_faces
 from evenface.training.build import build_model
 from evenface.utils.errors import InputError
 
@@ -21,13 +23,16 @@ BUNDLED = "evenface-synthetic"
 def test_the_network_of_the_bundled_weights_is_the_bundled_model_without_a_mesh():
     model = ef.load().model
     network = build_model(load_recipe(BUNDLED, {"network.weights": BUNDLED}), len(model.classes)).eval()
-    stored = np.random.default_rng(0).integers(0, 256, (4, 1, 48, 48, 1), dtype=np.uint8)
-    assert not point_input(stored[:, 0], model.metadata.mesh).any(), "noise has no face"
+    drawn = draw_faces(8, people=8, size=72, seed=5, look="varied").images
+    stored = drawn.mean(axis=3).astype(np.uint8)[:, np.newaxis, 12:60, 12:60, np.newaxis]
+    absent = {POINTS: np.zeros((8, len(USED), 3), np.float32)}
     with torch.inference_mode():
         logits = network(to_float(torch.from_numpy(stored[:, 0]))).logits
-    exported = np.log(model.forward(stored)[:, : len(model.classes)])
+    exported = np.log(model._run(stored, absent)[:, : len(model.classes)])
+    assert model.metadata.precision == "int8"
     centred = logits.double().numpy() - logits.double().logsumexp(dim=1, keepdim=True).numpy()
-    np.testing.assert_allclose(centred, exported, atol=1e-5)
+    assert np.abs(np.exp(centred) - np.exp(exported)).mean() < 0.02
+    assert np.corrcoef(centred.ravel(), exported.ravel())[0, 1] > 0.99
 
 
 def test_a_folder_of_faces_is_learnt_from_the_bundled_weights(people_folder, tmp_path):
