@@ -57,7 +57,7 @@ def _points(pixels: npt.NDArray[np.uint8]) -> npt.NDArray[Any] | None:
     border = round(side * BORDER)
     grey = pixels.reshape(side, side) if pixels.size == side * side else pixels
     image = Image.fromarray(np.pad(grey, ((border, border),) * 2 + ((0, 0),) * (grey.ndim - 2), mode="edge"))
-    # Resized before a grey image becomes RGB, and not by an affine map: in a tenth of the time.
+    # Resized before a grey image becomes RGB, and not by an affine map: in a seventh of the time.
     points = detect_mesh(image.resize((MESH_VIEW, MESH_VIEW), Image.Resampling.BILINEAR).convert("RGB"))
     return None if points is None else (points * image.width - np.array([border, border, 0])) / side
 
