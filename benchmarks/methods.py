@@ -1,15 +1,15 @@
-"""Cost of a training step for each method and loss, relative to plain cross-entropy.
+"""Cost of a training step for each method and loss, and for Muon, relative to plain cross-entropy with AdamW.
 
 All train the same network on the same faces through the whole training loop (reading, augmentation, optimiser), in one
 process, in turns of a few steps each. Directly before or after each turn cross-entropy has one, so that other load on
 the machine affects both; the median of their ratio over rounds is reported.
-Methods with stages are measured in their first. ``python -m benchmarks.methods --out FILE``.
+Methods with stages are measured in their first. ``python -m benchmarks.methods --out FILE``, ``--only`` some of them.
 """
 
 import argparse
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -36,10 +36,10 @@ TARGETS = {"dicc": 1.10} | dict.fromkeys(LOSSES, 1.05) | dict.fromkeys(("eac", "
 
 
 def variants(network: str) -> dict[str, dict[str, Any]]:
-    """Return the measured settings: every loss with plain training, every method of any classes with cross-entropy."""
+    """Return the measured settings: every loss with plain training, Muon and every method with cross-entropy."""
     from evenface.methods import METHODS
 
-    results: dict[str, dict[str, Any]] = {}
+    results: dict[str, dict[str, Any]] = {"muon": {"optimizer": {"name": "muon"}}}
     for name in LOSSES:
         head = "cosine" if name in COSINE else "linear"
         results[name] = {"loss": {"name": name}, "network": {"name": network, "head": head}}
@@ -52,7 +52,7 @@ def variants(network: str) -> dict[str, dict[str, Any]]:
     return results | {name: {"method": {"name": name}} for name in measured}
 
 
-def steps_of(made: Path, folder: Path, settings: Settings) -> dict[str, Iterator[None]]:
+def steps_of(made: Path, folder: Path, settings: Settings, only: Sequence[str]) -> dict[str, Iterator[None]]:
     """Set up one training loop for each variant."""
     from evenface.config import Recipe
     from evenface.preprocessing.prepare import prepare
@@ -62,6 +62,8 @@ def steps_of(made: Path, folder: Path, settings: Settings) -> dict[str, Iterator
     store = prepare(read_manifest(base), folder / "stores", size=settings.size, channels=1)
     loops = {}
     for name, change in variants(settings.network).items():
+        if only and name not in (BASE, *only):
+            continue
         recipe = Recipe.model_validate({**base.model_dump(), **change})
         loops[name] = pipeline_steps(recipe, store, folder)
     return loops
@@ -76,7 +78,7 @@ def turn(loop: Iterator[None], steps: int) -> float:
     return (time.perf_counter() - began) / steps
 
 
-def measure(settings: Settings, faces: Path | None) -> Result:
+def measure(settings: Settings, faces: Path | None, only: Sequence[str] = ()) -> Result:
     """Time the variants in turns."""
     from evenface.training.trainer import keep_freed_memory
 
@@ -85,7 +87,7 @@ def measure(settings: Settings, faces: Path | None) -> Result:
         made = Path(folder) / "faces"
         if faces is None:
             make_faces(made, MADE, settings.size)
-        loops = steps_of(faces or made, Path(folder), settings)
+        loops = steps_of(faces or made, Path(folder), settings, only)
         base = loops.pop(BASE)
         seconds: dict[str, list[float]] = {name: [] for name in loops}
         by_round: dict[str, list[float]] = {name: [] for name in loops}
@@ -119,11 +121,12 @@ def main() -> None:
     made = parser(__doc__)
     made.add_argument("--faces", type=Path, help="folder of class folders; synthetic images if not given")
     made.add_argument("--network", default="resnet18")
+    made.add_argument("--only", nargs="+", default=(), help="losses and methods; all if not given")
     made.add_argument("--rounds", type=int, default=11)
     made.add_argument("--steps", type=int, default=4)
     options: argparse.Namespace = made.parse_args()
     settings = Settings(network=options.network, size=SIZE, rounds=options.rounds, steps=options.steps)
-    report(measure(settings, options.faces), options)
+    report(measure(settings, options.faces, options.only), options)
 
 
 if __name__ == "__main__":
