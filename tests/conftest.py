@@ -13,7 +13,10 @@ from types import SimpleNamespace
 import pytest
 from hypothesis import HealthCheck, settings
 
-from evenface.reporting import style
+# Two workers on two cores: one thread each, or they only wait for each other.
+os.environ |= dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+
+from evenface.reporting import style  # after the above, as it imports NumPy
 
 
 class Drawing:
@@ -66,14 +69,6 @@ def pytest_collection_finish(session):
     gc.freeze()
     gc.set_threshold(20_000, 50, 50)  # the default of 700 takes a twentieth of the suite's time
     gc.enable()
-
-
-@pytest.fixture(autouse=True, scope="session")
-def one_thread_per_worker():
-    """Two workers on two cores: one thread each, or they only wait for each other."""
-    import torch
-
-    torch.set_num_threads(1)
 
 
 @pytest.fixture
