@@ -878,11 +878,12 @@ def fuse(
     Parameters
     ----------
     runs : sequence of str or Path
-        Two or more run folders of the same classes, data and split. Inputs and networks may differ.
+        Two or more run folders of the same classes or targets, data and split. Inputs and networks may differ.
     out : str or Path
         Folder of the fused run.
     by : {"logits", "features"}
-        ``logits`` averages the logits; ``features`` trains a joint linear head on the features of all networks.
+        ``logits`` averages the logits, or the values of a regression; ``features`` trains a joint linear head on the
+        features of all networks.
     sample_faces : bool, default=True
         Whether the report shows sample faces.
     figures : sequence of str, optional
@@ -898,7 +899,7 @@ def fuse(
     Raises
     ------
     InputError
-        If the runs are of other classes or split in other ways, or ``out`` holds something else.
+        If the runs are of other classes or targets, or split in other ways, or ``out`` holds something else.
     """
     from evenface.inference.fusion import fuse_runs
 

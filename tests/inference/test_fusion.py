@@ -1,6 +1,8 @@
 """Late fusion of runs: averaged logits, a joint head, what is refused, and what the fused run shows."""
 
+import json
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -9,13 +11,19 @@ import torch
 from PIL import Image
 from scipy.optimize import minimize
 from scipy.special import log_softmax, softmax
+from sklearn.linear_model import LogisticRegression, Ridge
+from sklearn.metrics import average_precision_score, log_loss
+from typer.testing import CliRunner
 
 import evenface as ef
 from evenface import api
-from evenface.inference.fusion import joint_head
+from evenface.cli import app
+from evenface.evaluation.target_summary import best_thresholds
+from evenface.inference.fusion import _features, joint_head
 from evenface.losses import build_loss
 from evenface.runs import Run
 from evenface.utils.errors import InputError
+from evenface.utils.files import write_json_with_digest
 
 CLASSES = ("calm", "pain")
 
@@ -159,3 +167,111 @@ def test_runs_that_do_not_fit_are_refused(runs, data, tmp_path):
         ef.fuse([runs[0].folder, other.folder], out=tmp_path / "split")
     assert not (tmp_path / "split" / "predictions.parquet").exists()
     assert Run(tmp_path / "other").finished
+
+
+TRUE = {"multilabel": ("AU4", "AU12"), "regression": ("pain", "arousal")}
+
+
+@pytest.fixture(scope="module", params=list(TRUE))
+def target_runs(request, data, tmp_path_factory):
+    """Train a run of images and one of signals on two targets, one of which is not known of every sample."""
+    task, folder, random = request.param, tmp_path_factory.mktemp(request.param), np.random.default_rng(8)
+    first, second = np.arange(len(_names())) % 2, random.integers(0, 2, len(_names()))
+    true = np.stack([first, second], axis=1).astype(float)
+    if task == "regression":
+        true = true * 4 + random.normal(0, 0.5, true.shape)
+    true[::7, 1] = np.nan
+    made = []
+    for part in ("video", "signals"):
+        shutil.copytree(data / part, folder / part)
+        table = pd.read_csv(folder / part / "labels.csv").drop(columns="label")
+        table = table.assign(**dict(zip(TRUE[task], true.T, strict=True)))
+        table.to_csv(folder / part / "labels.csv", index=False)
+        given = recipe(folder / part)
+        given["data"] |= {"task": task, "targets": list(TRUE[task])}
+        given["training"] |= {"epochs": 2, **({"thresholds": "validation"} if task == "multilabel" else {})}
+        made.append(api.train(given, out=folder / f"run-{part}", sample_faces=False))
+    return task, made
+
+
+def test_targets_are_averaged_as_values_or_logits(target_runs, tmp_path):
+    task, runs = target_runs
+    folders = [str(run.folder) for run in runs]
+    assert CliRunner().invoke(app, ["fuse", *folders, "--out", str(tmp_path / "fused")]).exit_code == 0
+    fused = Run.open(tmp_path / "fused")
+    for name in ("predictions.parquet", "validation.parquet"):
+        first, second, both = (pd.read_parquet(run.folder / name).set_index("sample") for run in (*runs, fused))
+        for target in TRUE[task]:
+            a, b = (table.loc[both.index, f"v_{target}"] for table in (first, second))
+            mean = (a + b) / 2
+            if task == "multilabel":
+                odds = np.sqrt(a / (1 - a) * b / (1 - b))
+                mean = odds / (1 + odds)
+            np.testing.assert_allclose(both[f"v_{target}"], mean, rtol=1e-6)
+    overall = fused.metrics["overall"]
+    truth, values = fused.results.targets, fused.results.values
+    known = ~np.isnan(truth)
+    assert not known.all()
+    if task == "regression":
+        each = [np.abs(truth[k, i] - values[k, i]).mean() for i, k in enumerate(known.T)]
+        assert overall["expected_mae"]["value"] == pytest.approx(np.mean(each))
+    else:
+        each = [average_precision_score(truth[k, i], values[k, i]) for i, k in enumerate(known.T)]
+        assert [entry["target_average_precision"]["value"] for entry in fused.metrics["per_target"].values()] == (
+            pytest.approx(each)
+        )
+        found = fused.validation_results
+        assert fused.results.thresholds == best_thresholds(found)
+    result = ef.compare([*folders, fused.folder], out=tmp_path / "compared", sample_faces=False)
+    assert [method.name for method in result.comparison.methods][-1] == "fused"
+    assert "compact_vgg_16_half (random) and gru, widths 4-6-5" in (fused.folder / "report.html").read_text()
+    what = "logits" if task == "multilabel" else "values"
+    assert f"Late fusion of 2 runs by their {what}" in (fused.folder / "model-card.md").read_text()
+    assert f"late fusion of run-video, run-signals by averaged {what}" in fused.facts["notes"]
+
+
+def test_a_joint_head_of_targets_is_a_regression_on_known_samples(target_runs, tmp_path):
+    task, runs = target_runs
+    fused = ef.fuse([run.folder for run in runs], out=tmp_path / "fused", by="features", sample_faces=False)
+    split = runs[0].split
+    names = {side: split["sample"][split["side"] == side].tolist() for side in ("train", "validation", "test")}
+    x = {side: np.hstack([_features(run, own) for run in runs]) for side, own in names.items()}
+    middle, spread = x["train"].mean(axis=0), x["train"].std(axis=0)
+    x = {side: (values - middle) / np.where(spread > 0, spread, 1) for side, values in x.items()}
+    table = runs[0].store.manifest.table.set_index("sample")
+    for index, target in enumerate(TRUE[task]):
+        y = {side: table.loc[own, target].to_numpy(dtype=float) for side, own in names.items()}
+        keep = {side: ~np.isnan(values) for side, values in y.items()}
+        n, tried = keep["train"].sum(), []
+        for ridge in (1.0, 1e-1, 1e-2, 1e-3, 1e-4):
+            if task == "regression":  # mean squared error in standard deviations + ridge / 2 |w|^2
+                model = Ridge(alpha=n * ridge / 2)
+                values = {s: model.fit(x["train"][keep["train"]], y["train"][keep["train"]]).predict(x[s]) for s in x}
+                loss = np.mean((values["validation"] - y["validation"])[keep["validation"]] ** 2)
+            else:
+                model = LogisticRegression(C=1 / (n * ridge), tol=1e-8, max_iter=5000)
+                model.fit(x["train"][keep["train"]], y["train"][keep["train"]])
+                values = {s: model.predict_proba(x[s])[:, 1] for s in x}
+                loss = log_loss(y["validation"][keep["validation"]], values["validation"][keep["validation"]])
+            tried.append((loss, values["test"]))
+        expected = pd.Series(min(tried, key=lambda pair: pair[0])[1], index=names["test"])
+        np.testing.assert_allclose(fused.results.values[:, index], expected[fused.results.sample], atol=2e-3)
+
+
+def test_targets_that_differ_are_refused(target_runs, runs, data, tmp_path):
+    task, made = target_runs
+    done = CliRunner().invoke(app, ["fuse", str(made[0].folder), str(runs[0].folder), "--out", str(tmp_path / "f")])
+    assert done.exit_code == 2
+    assert "has the classes calm, pain" in " ".join(done.stderr.split())
+    copy = tmp_path / "copy"
+    shutil.copytree(made[1].folder, copy)
+    other = Run.open(copy)
+    changed = other.results.targets.copy()
+    changed[0, 0] = 1 - changed[0, 0]
+    replace(other.results, targets=changed).save(copy / "predictions.parquet")
+    facts = json.loads((copy / "run.json").read_text())
+    facts["digests"].pop("predictions.parquet")
+    write_json_with_digest(copy / "run.json", facts)
+    with pytest.raises(InputError, match=f"{TRUE[task][0]} of .* is .* in .*run-video, and .* in .*copy"):
+        ef.fuse([made[0].folder, copy], out=tmp_path / "g")
+    assert not (tmp_path / "g" / "predictions.parquet").exists()

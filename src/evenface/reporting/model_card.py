@@ -248,7 +248,8 @@ def _treatment_of(run: Run) -> list[str]:
         return ["Unknown to evenface."]
     own = _treatment(run.recipe, run.facts.get("loss"))
     if fused := run.facts.get("fused"):
-        return [f"Late fusion of {len(fused['runs'])} runs by their {fused['by']}. Of the first run:", *own]
+        by = "values" if fused["by"] == "logits" and run.facts["task"] == "regression" else fused["by"]
+        return [f"Late fusion of {len(fused['runs'])} runs by their {by}. Of the first run:", *own]
     return own
 
 
