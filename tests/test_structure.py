@@ -30,7 +30,7 @@ config synthesis
 utils
 """
 FLOOR = {package: -floor for floor, packages in enumerate(FLOORS.split("\n")) for package in packages.split()}
-MOST_PACKAGES, MOST_FLOORS, MOST_ARROWS, MOST_FILES, MOST_LINES = 20, 11, 140, 300, 65_900
+MOST_PACKAGES, MOST_FLOORS, MOST_ARROWS, MOST_FILES, MOST_LINES = 20, 11, 140, 300, 66_000
 FILES = sorted(ROOT.rglob("*.py"))
 MODULES = {
     ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path
