@@ -1,8 +1,9 @@
 """Agreement of pain as change with the truth of synthetic clips of people that were not trained on.
 
 ``python -m benchmarks.pain_change RUN RUN... --out results.json``: runs of the recipe ``synthetic-pain-units`` with
-several seeds. For every test clip the predicted units of its frames give a score like PSPI, and its change against the
-person's own baseline; both are compared with those of the drawn units.
+several seeds, each measured by itself and summarised by mean and range. For every test clip the predicted units of its
+frames give a score like PSPI, and its change against the person's own baseline; both are compared with those of the
+drawn units.
 """
 
 import argparse
@@ -58,6 +59,19 @@ def measured(run: Run) -> dict[str, Any]:
     return {**kept, "pearson within clips, median": float(np.median(inside)), "clips": len(inside), "units ccc": units}
 
 
+def over_seeds(each: dict[str, dict[str, Any]]) -> dict[str, dict[str, float]]:
+    """Return mean, lowest and highest value of every measure over the runs."""
+    within = "pearson within clips, median"
+    found = {within: [values[within] for values in each.values()]}
+    for kind in ("score", "change"):
+        for key in next(iter(each.values()))[kind]:
+            found[f"{kind} {key}"] = [values[kind][key]["value"] for values in each.values()]
+    return {
+        name: {"mean": float(np.mean(values)), "low": min(values), "high": max(values)}
+        for name, values in found.items()
+    }
+
+
 def main() -> None:
     """Measure the runs and write the result."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -72,6 +86,7 @@ def main() -> None:
         **hardware(),
         "statement": STATEMENT,
         "runs": each,
+        "over seeds": over_seeds(each),
     }
     write_json(arguments.out, content)
     for name, values in each.items():
@@ -83,6 +98,8 @@ def main() -> None:
                 *(f"{key} {entry[key]['value']:.3f}" for key in ("ccc", "pearson", "icc_3_1", "expected_mae")),
             )
         print(name, "pearson within clips, median", f"{values['pearson within clips, median']:.3f}")
+    for name, spread in content["over seeds"].items():
+        print("over seeds", name, f"{spread['mean']:.3f} [{spread['low']:.3f}, {spread['high']:.3f}]")
 
 
 if __name__ == "__main__":
