@@ -8,6 +8,7 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.special import expit, logit, softmax
 
 from evenface.evaluation.predictions import Predictions
 from evenface.evaluation.target_predictions import AnyPredictions, TargetPredictions
@@ -120,12 +121,14 @@ def _outputs(run: Run) -> tuple[str, tuple[str, ...]]:
 def _shared_samples(runs: Sequence[Run]) -> dict[str, list[str]]:
     """Return the samples of each side that all runs have; refuse runs with other sides or labels."""
     tables = [run.split.set_index("sample")[["side", "label"]] for run in runs]
-    of_classes = isinstance(runs[0].results, Predictions)  # labels of targets are strata of each run's own samples
+    compared = {"side": "set"}
+    if isinstance(runs[0].results, Predictions):  # labels of targets are strata of each run's own samples
+        compared["label"] = "class"
     first, shared = tables[0], set(tables[0].index)
     for run, table in zip(runs[1:], tables[1:], strict=True):
         shared &= set(table.index)
         both = first.index.intersection(table.index)
-        for column, what in (("side", "set"), ("label", "class"))[: 1 + of_classes]:
+        for column, what in compared.items():
             differs = both[(first.loc[both, column] != table.loc[both, column]).to_numpy()]
             if len(differs):
                 name = differs[0]
@@ -151,7 +154,7 @@ def _stored(runs: Sequence[Run], sides: dict[str, list[str]]) -> dict[str, list[
         own = [_of_samples(each, sides[side]) for each in results if each is not None]
         if len(own) < len(runs) or not sides[side]:
             continue
-        for run, each in zip(runs, own, strict=True):
+        for run, each in zip(runs[1:], own[1:], strict=True):
             _check_true_values(runs[0], own[0], run, each)
         stored[file] = own
     return stored
@@ -178,10 +181,9 @@ def _check_true_values(first: Run, of_first: AnyPredictions, run: Run, own: AnyP
 def _with(predictions: AnyPredictions, logits: Floats) -> AnyPredictions:
     """Return the predictions with others of these logits; of a regression, with these values."""
     if isinstance(predictions, TargetPredictions):
-        values = logits if predictions.task == "regression" else 1 / (1 + np.exp(-logits))
+        values = logits if predictions.task == "regression" else expit(logits)
         return replace(predictions, values=values, thresholds=None)
-    shifted = np.exp(logits - logits.max(axis=1, keepdims=True))
-    return replace(predictions, probabilities=shifted / shifted.sum(axis=1, keepdims=True), scores=None, output=None)
+    return replace(predictions, probabilities=softmax(logits, axis=1), scores=None, output=None)
 
 
 def _logits_of(predictions: AnyPredictions) -> Floats:
@@ -189,8 +191,7 @@ def _logits_of(predictions: AnyPredictions) -> Floats:
         return np.asarray(np.log(np.maximum(predictions.probabilities, LEAST)))
     if predictions.task == "regression":
         return predictions.values
-    present = np.clip(predictions.values, LEAST, 1 - LEAST)
-    return np.asarray(np.log(present) - np.log1p(-present))
+    return np.asarray(logit(np.clip(predictions.values, LEAST, 1 - LEAST)))
 
 
 def _averaged(stored: dict[str, list[AnyPredictions]]) -> dict[str, AnyPredictions]:
