@@ -185,28 +185,28 @@ def _predict_batches(
 ) -> Iterator[FaceResult | SourceEnd]:
     """Predict in batches; samples without a face and ends of sources keep their position."""
     pending: list[tuple[Source, PreparedSample] | SourceEnd] = []
-    arrays: list[np.ndarray] = []
+    inputs: list[tuple[np.ndarray, np.ndarray | None]] = []
     for item in items:
         pending.append(item)
         if not isinstance(item, SourceEnd) and item[1].array is not None:
-            arrays.append(item[1].array)
+            inputs.append((item[1].array, item[1].detection.mesh if item[1].detection else None))
         live = not isinstance(item, SourceEnd) and item[0].kind == "camera"
-        if len(arrays) == settings.batch or len(pending) >= 2 * settings.batch or live:
-            yield from _predict_batch(model, pending, arrays, settings)
-            pending, arrays = [], []
-    yield from _predict_batch(model, pending, arrays, settings)
+        if len(inputs) == settings.batch or len(pending) >= 2 * settings.batch or live:
+            yield from _predict_batch(model, pending, inputs, settings)
+            pending, inputs = [], []
+    yield from _predict_batch(model, pending, inputs, settings)
 
 
 def _predict_batch(
     model: Model,
     pending: list[tuple[Source, PreparedSample] | SourceEnd],
-    arrays: list[np.ndarray],
+    inputs: list[tuple[np.ndarray, np.ndarray | None]],
     settings: PredictSettings,
 ) -> Iterator[FaceResult | SourceEnd]:
+    """Predict the inputs, arrays with the meshes that are known, which are those of the pending samples with a face."""
     rows: Iterator[np.ndarray] = iter(())
-    if arrays:
-        samples = [item[1] for item in pending if not isinstance(item, SourceEnd) and item[1].array is not None]
-        meshes = [sample.detection.mesh if sample.detection else None for sample in samples]
+    if inputs:
+        arrays, meshes = zip(*inputs, strict=True)
         scores, values = np.split(model.outputs(np.stack(arrays), meshes), [len(model.classes)], axis=1)
         rows = iter(np.concatenate([final_probabilities(model, scores, settings), values], axis=1))
     for item in pending:
